@@ -1,0 +1,107 @@
+//! The decision over one or several keys, all or nothing.
+
+use super::{KeyState, Level, Meter, state::with_cells};
+use crate::{Decision, Quota, RateState, clock::Timestamp};
+
+/// What a decision does with the units it finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Takes them where every demand admits.
+    Take,
+    /// Looks only.
+    Peek,
+}
+
+/// A demand beside the state it is decided on.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The quota.
+    pub quota: &'a Quota,
+    /// The key's state, made under this quota or fresh.
+    pub state: &'a mut KeyState,
+    /// The units asked for.
+    pub cost: u64,
+}
+
+/// Decides over `views` at `now`: admitted only if every rate of every view admits; a denial takes nothing anywhere.
+///
+/// This is the one place decisions are made; a store calls it inside its atomic step and keeps what it changed. Only
+/// an admitted take of a cost above 0 writes, save that a take which finds a state too far ahead of `now` (a clock
+/// that stepped back) pulls it back, also when it is denied. A cost of 0 is always admitted; one above a quota's
+/// capacity never, and [`Decision::retry_after`] is then `None`.
+///
+/// Cost: a few integer operations a rate; it allocates only as a log grows, and for more than four rates.
+pub fn decide(views: &mut [View<'_>], now: Timestamp, mode: Mode) -> Decision {
+    let at = now.as_micros();
+    let mut decision = Decision::new(now);
+    for (index, view) in views.iter().enumerate() {
+        decision.add_wait(index, wait(view, at));
+    }
+    if mode == Mode::Take && decision.could_fit() {
+        let admitted = decision.allowed();
+        for view in views.iter_mut().filter(|view| view.cost > 0) {
+            settle(view, at, admitted);
+        }
+    }
+    for (index, view) in views.iter().enumerate() {
+        add_levels(&mut decision, index, view, at);
+    }
+    decision
+}
+
+/// The time until the view's cost fits; `None` if it never can.
+fn wait(view: &View<'_>, now: u64) -> Option<u64> {
+    if view.cost > view.quota.capacity() {
+        return None;
+    }
+    if view.cost == 0 {
+        return Some(0);
+    }
+    let blocked = view.state.blocked_until.saturating_sub(now);
+    let longest = with_cells!(
+        view.quota,
+        &view.state.cells,
+        |meters, states| meters.iter().zip(states).map(|(m, s)| m.wait(s, now, view.cost)).max(),
+        None
+    );
+    Some(blocked.max(longest.unwrap_or(0)))
+}
+
+/// Writes what a take writes: the units where it is admitted, else only the pull back of what lies too far ahead.
+fn settle(view: &mut View<'_>, now: u64, admitted: bool) {
+    if admitted {
+        view.state.prepare(view.quota);
+    }
+    let cost = if admitted { view.cost } else { 0 };
+    with_cells!(
+        view.quota,
+        &mut view.state.cells,
+        |meters, states| {
+            for (meter, state) in meters.iter().zip(states) {
+                if cost > 0 || meter.is_ahead(state, now) {
+                    meter.take(state, now, cost);
+                }
+            }
+        },
+        ()
+    );
+}
+
+fn add_levels(decision: &mut Decision, demand: usize, view: &View<'_>, now: u64) {
+    let blocked = view.state.blocked_until.saturating_sub(now);
+    decision.add_block(blocked);
+    let asks = if decision.allowed() || view.cost > view.quota.capacity() { 0 } else { view.cost };
+    let rates = view.quota.rates().iter();
+    with_cells!(
+        view.quota,
+        &view.state.cells,
+        |meters, states| for ((rate, meter), state) in rates.zip(meters).zip(states) {
+            let wait = if asks > 0 { meter.wait(state, now, asks) } else { 0 };
+            decision.add_rate(RateState::new(demand, rate, meter.level(state, now), wait));
+        },
+        for rate in rates {
+            let full = Level { remaining: rate.capacity(), reset_after_us: 0 };
+            decision.add_rate(RateState::new(demand, rate, full, 0));
+        }
+    );
+}

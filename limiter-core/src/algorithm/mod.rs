@@ -1,0 +1,66 @@
+//! The algorithms: pure functions of a key's state, the time and the cost.
+//!
+//! No clock, lock or I/O is in here: the same state, instant and cost give the same decision, on every store.
+//!
+//! | algorithm | admits in any interval of length w | state a rate | wants |
+//! | --- | --- | --- | --- |
+//! | `gcra` | burst + limit·w/period | one instant | servers: smooth, smallest, fastest |
+//! | `fixed_window` | limit in each aligned window | a counter | quotas that reset on the hour or the day |
+//! | `sliding_window` | limit + ⌈limit·w/period⌉ | two counters | near exactness at constant memory |
+//! | `sliding_log` | limit, for w up to the period, both ends included | a stamp a take | somebody else's quota |
+//!
+//! A clock that steps back holds still: it never mints. State may lie ahead of the time by at most one period (a
+//! bucket: by two full quotas); a take that finds it further ahead pulls it to that edge, also when it is denied.
+
+mod decide;
+mod fixed_window;
+pub(crate) mod gcra;
+mod projection;
+mod sliding_log;
+mod sliding_window;
+mod state;
+
+pub use decide::{Mode, View, decide};
+pub(crate) use fixed_window::FixedWindow;
+pub(crate) use gcra::Gcra;
+pub(crate) use projection::Projection;
+pub(crate) use sliding_log::SlidingLog;
+pub(crate) use sliding_window::SlidingWindow;
+pub(crate) use state::Cells;
+pub use state::KeyState;
+
+/// One rate of one algorithm. Times are microseconds, instants microseconds since the Unix epoch.
+pub(crate) trait Meter {
+    /// What a key keeps for this rate; the default is a key never seen.
+    type State: Clone + Default;
+
+    /// The most units that fit at once.
+    fn capacity(&self) -> u64;
+
+    /// The time until `cost` units, at most the capacity, fit; zero where they fit now.
+    fn wait(&self, state: &Self::State, now: u64, cost: u64) -> u64;
+
+    /// What is left and when all of it is back.
+    fn level(&self, state: &Self::State, now: u64) -> Level;
+
+    /// Whether the state lies further ahead of `now` than it may, as after a clock that stepped back.
+    fn is_ahead(&self, state: &Self::State, now: u64) -> bool;
+
+    /// Takes `cost` units without asking, into at most one capacity of debt; none still pulls back what is ahead.
+    fn take(&self, state: &mut Self::State, now: u64, cost: u64);
+
+    /// Returns what a take of `cost` units at `taken` still holds.
+    fn refund(&self, state: &mut Self::State, now: u64, cost: u64, taken: u64);
+
+    /// Units in use now, parts of a unit rounded up.
+    fn in_use(&self, state: &Self::State, now: u64) -> u64;
+}
+
+/// How far a rate is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Level {
+    /// Whole units left.
+    pub(crate) remaining: u64,
+    /// Microseconds until every unit is back.
+    pub(crate) reset_after_us: u64,
+}

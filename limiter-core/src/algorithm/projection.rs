@@ -1,0 +1,52 @@
+//! What a key will look like once those who wait on it have been served.
+
+use super::{KeyState, Mode, View, decide};
+use crate::{Quota, clock::Timestamp};
+use std::time::Duration;
+
+/// A key's state carried on past the grants that are to come, each as early as the quota lets it.
+#[derive(Clone, Debug)]
+pub(crate) struct Projection {
+    state: KeyState,
+    at: Timestamp,
+}
+
+impl Projection {
+    /// Starts from the state of a key at `now`.
+    pub(crate) fn new(state: KeyState, now: Timestamp) -> Self {
+        Self { state, at: now }
+    }
+
+    /// The instant at which `cost` units, at most the capacity, are granted after all that were projected before, with
+    /// `slack` added to each wait.
+    pub(crate) fn grant(&mut self, quota: &Quota, cost: u64, slack: Duration) -> Timestamp {
+        loop {
+            let mut view = [View { quota, state: &mut self.state, cost }];
+            match decide(&mut view, self.at, Mode::Take).retry_after() {
+                Some(wait) if !wait.is_zero() && self.at < Timestamp::MAX => {
+                    self.at = self.at.saturating_add(wait.saturating_add(slack));
+                }
+                _ => return self.at,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_follow_each_other_at_the_quotas_pace() {
+        let at = |micros| Timestamp::from_micros(micros);
+        for (quota, expected) in [
+            ("2/s", [0, 0, 500_000, 1_000_000, 1_500_000]),
+            ("fixed_window 2/s", [0, 0, 1_000_000, 1_000_000, 2_000_000]),
+            ("sliding_log 2/s", [0, 0, 1_000_001, 1_000_001, 2_000_002]),
+        ] {
+            let quota: Quota = quota.parse().unwrap();
+            let mut projection = Projection::new(KeyState::default(), at(0));
+            assert_eq!(expected.map(|_| projection.grant(&quota, 1, Duration::ZERO)), expected.map(at), "{quota}");
+        }
+    }
+}

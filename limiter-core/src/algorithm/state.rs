@@ -1,0 +1,186 @@
+//! What a key keeps.
+
+use super::{Meter, fixed_window::Counted, sliding_log::Log, sliding_window::Counts};
+use crate::{Quota, clock::Timestamp, quota::Plan};
+use smallvec::SmallVec;
+
+/// The state of one key under one quota: what a store keeps.
+///
+/// The default is a key never seen, for any quota. A state made under another quota carries its units in use over at
+/// the first decision under the new one.
+#[derive(Clone, Default, Debug)]
+pub struct KeyState {
+    /// Every take of a cost above 0 is denied until then.
+    pub(crate) blocked_until: u64,
+    pub(crate) cells: Cells,
+}
+
+/// One cell a rate; `Fresh` before the first write.
+#[derive(Clone, Default, Debug)]
+pub(crate) enum Cells {
+    #[default]
+    Fresh,
+    Gcra(SmallVec<[u64; 1]>),
+    FixedWindow(SmallVec<[Counted; 1]>),
+    SlidingWindow(SmallVec<[Counts; 1]>),
+    SlidingLog(SmallVec<[Log; 1]>),
+}
+
+/// Runs `$body` with the meters of a quota and the matching cells; `$fresh` where the cells are of another kind.
+macro_rules! with_cells {
+    ($quota:expr, $cells:expr, |$meters:ident, $states:ident| $body:expr, $fresh:expr) => {
+        match ($quota.plan(), $cells) {
+            ($crate::quota::Plan::Gcra($meters), $crate::algorithm::Cells::Gcra($states)) => $body,
+            ($crate::quota::Plan::FixedWindow($meters), $crate::algorithm::Cells::FixedWindow($states)) => $body,
+            ($crate::quota::Plan::SlidingWindow($meters), $crate::algorithm::Cells::SlidingWindow($states)) => $body,
+            ($crate::quota::Plan::SlidingLog($meters), $crate::algorithm::Cells::SlidingLog($states)) => $body,
+            _ => $fresh,
+        }
+    };
+}
+pub(crate) use with_cells;
+
+impl KeyState {
+    /// Makes `quota`'s cells where there are none yet.
+    pub(crate) fn prepare(&mut self, quota: &Quota) {
+        if matches!(self.cells, Cells::Fresh) {
+            self.cells = Cells::new(quota);
+        }
+    }
+
+    /// Takes `cost` units without asking; see [`Mode`](super::Mode) for what asks.
+    ///
+    /// A key can be left at most one full quota in debt.
+    pub fn charge(&mut self, quota: &Quota, now: Timestamp, cost: u64) {
+        self.prepare(quota);
+        let now = now.as_micros();
+        with_cells!(quota, &mut self.cells, |meters, states| each(meters, states, |m, s| m.take(s, now, cost)), ());
+    }
+
+    /// Returns what a take of `cost` units at `taken` still holds: a bucket has drained part of it since, a window or
+    /// an entry may have passed. It never mints.
+    pub fn refund(&mut self, quota: &Quota, now: Timestamp, cost: u64, taken: Timestamp) {
+        self.prepare(quota);
+        let (now, taken) = (now.as_micros(), taken.as_micros());
+        with_cells!(
+            quota,
+            &mut self.cells,
+            |meters, states| each(meters, states, |m, s| m.refund(s, now, cost, taken)),
+            ()
+        );
+    }
+
+    /// Denies every take of a cost above 0 until `until`; an instant in the past ends a block.
+    pub fn block(&mut self, until: Timestamp) {
+        self.blocked_until = until.as_micros();
+    }
+
+    /// Whether forgetting the key would change nothing: every unit is back and no block holds.
+    #[must_use]
+    pub fn is_idle(&self, quota: &Quota, now: Timestamp) -> bool {
+        let now = now.as_micros();
+        self.blocked_until <= now
+            && with_cells!(
+                quota,
+                &self.cells,
+                |meters, states| meters.iter().zip(states).all(|(m, s)| m.level(s, now).reset_after_us == 0),
+                matches!(self.cells, Cells::Fresh)
+            )
+    }
+
+    /// The state under `new` of a key that was kept under `old`, changed at `now`: each new rate is charged with the
+    /// units in use under the old rate of the same period, else with the most in use under any, at most to full.
+    #[must_use]
+    pub fn carried_over(&self, old: &Quota, new: &Quota, now: Timestamp) -> Self {
+        let at = now.as_micros();
+        let used: SmallVec<[u64; 4]> = with_cells!(
+            old,
+            &self.cells,
+            |meters, states| meters.iter().zip(states).map(|(m, s)| m.in_use(s, at)).collect(),
+            SmallVec::new()
+        );
+        let most = used.iter().copied().max().unwrap_or(0);
+        let mut cells = Cells::new(new);
+        let mut rates = new.rates().iter();
+        let mut carry = |capacity: u64| {
+            let period = rates.next().map(crate::Rate::period_us);
+            let same = old.rates().iter().position(|rate| Some(rate.period_us()) == period);
+            same.and_then(|i| used.get(i).copied()).unwrap_or(most).min(capacity)
+        };
+        with_cells!(
+            new,
+            &mut cells,
+            |meters, states| each(meters, states, |m, s| {
+                let units = carry(m.capacity());
+                if units > 0 {
+                    m.take(s, at, units);
+                }
+            }),
+            ()
+        );
+        Self { blocked_until: self.blocked_until, cells }
+    }
+}
+
+impl Cells {
+    fn new(quota: &Quota) -> Self {
+        match quota.plan() {
+            Plan::Gcra(rates) => Self::Gcra(SmallVec::from_elem(0, rates.len())),
+            Plan::FixedWindow(rates) => Self::FixedWindow(SmallVec::from_elem(Counted::default(), rates.len())),
+            Plan::SlidingWindow(rates) => Self::SlidingWindow(SmallVec::from_elem(Counts::default(), rates.len())),
+            Plan::SlidingLog(rates) => Self::SlidingLog(rates.iter().map(|_| Log::default()).collect()),
+        }
+    }
+}
+
+/// Applies `change` to every rate's cell.
+fn each<M: Meter>(meters: &[M], states: &mut [M::State], mut change: impl FnMut(&M, &mut M::State)) {
+    for (meter, state) in meters.iter().zip(states) {
+        change(meter, state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algorithm::{Mode, View, decide};
+
+    fn at(micros: u64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    fn remaining(state: &mut KeyState, quota: &Quota, now: u64) -> u64 {
+        decide(&mut [View { quota, state, cost: 0 }], at(now), Mode::Peek).remaining()
+    }
+
+    #[test]
+    fn what_was_in_use_stays_in_use_when_the_quota_changes() {
+        let old: Quota = "fixed_window 10/min, 100/h".parse().unwrap();
+        let mut state = KeyState::default();
+        state.charge(&old, at(1_000_000), 4);
+        for (new, left) in [
+            ("fixed_window 6/min", 2),          // 4 under the rate of the same period
+            ("sliding_log 20/s", 16),           // the most in use under any
+            ("3/min", 0),                       // at most to full
+            ("sliding_window 10/min, 50/h", 6), // each from its own
+        ] {
+            let new: Quota = new.parse().unwrap();
+            let mut carried = state.carried_over(&old, &new, at(1_000_001));
+            assert_eq!(remaining(&mut carried, &new, 1_000_001), left, "{new}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_idle_when_all_is_back_and_no_block_holds() {
+        for quota in ["5/s", "fixed_window 5/s", "sliding_window 5/s", "sliding_log 5/s"] {
+            let quota: Quota = quota.parse().unwrap();
+            let mut state = KeyState::default();
+            assert!(state.is_idle(&quota, at(0)));
+            state.charge(&quota, at(1_500_000), 1);
+            assert!(!state.is_idle(&quota, at(1_500_001)));
+            assert!(state.is_idle(&quota, at(4_000_000)), "{quota}");
+            state.block(at(5_000_000));
+            assert!(!state.is_idle(&quota, at(4_000_000)));
+        }
+    }
+}

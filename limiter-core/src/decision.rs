@@ -1,0 +1,227 @@
+//! The answer: may it pass, what is left, and when.
+
+use crate::{Rate, algorithm::Level, clock::Timestamp};
+use smallvec::SmallVec;
+use std::{fmt, time::Duration};
+
+/// The answer to a take or a peek. A denial is one too, not an error.
+///
+/// ```
+/// use limiter_core::Limiter;
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::parse("2/s")?;
+/// let first = limiter.check("ada")?;
+/// assert!(first.allowed());
+/// assert_eq!(first.remaining(), 1);
+/// limiter.check("ada")?;
+/// let third = limiter.check("ada")?;
+/// assert!(!third.allowed());
+/// assert!(third.retry_after() <= Some(Duration::from_millis(500)));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision {
+    at: Timestamp,
+    wait: Wait,
+    /// Bit i: demand i denied. Demands from the 64th on share the last bit.
+    denied: u64,
+    blocked_us: u64,
+    behind_waiters: bool,
+    rates: SmallVec<[RateState; 4]>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wait {
+    Micros(u64),
+    Forever,
+}
+
+impl Decision {
+    pub(crate) fn new(at: Timestamp) -> Self {
+        Self { at, wait: Wait::Micros(0), denied: 0, blocked_us: 0, behind_waiters: false, rates: SmallVec::new() }
+    }
+
+    /// Whether the request may pass.
+    #[must_use]
+    #[inline]
+    pub fn allowed(&self) -> bool {
+        matches!(self.wait, Wait::Micros(0))
+    }
+
+    /// Whole units left after the decision, the least over the rates; 0 while the key is blocked.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        if self.blocked_us > 0 { 0 } else { self.rates.iter().map(RateState::remaining).min().unwrap_or(0) }
+    }
+
+    /// The time after which every rate is back to full, if nothing else is taken.
+    #[must_use]
+    pub fn reset_after(&self) -> Duration {
+        let longest = self.rates.iter().map(|rate| rate.reset_after_us).max().unwrap_or(0);
+        Duration::from_micros(longest.max(self.blocked_us))
+    }
+
+    /// The wait after which the same request is admitted if nothing else is taken: zero where this one was, `None`
+    /// where its cost can never fit. Honest to the microsecond: one less, and it is denied.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.wait {
+            Wait::Micros(wait) => Some(Duration::from_micros(wait)),
+            Wait::Forever => None,
+        }
+    }
+
+    /// The capacity of the rate that limits most: the one with the longest wait on a denial, else the fewest left.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.tightest().map_or(0, RateState::capacity)
+    }
+
+    /// The rate that limits most: the one with the longest wait on a denial, else with the fewest units left.
+    #[must_use]
+    pub fn tightest(&self) -> Option<&RateState> {
+        let least = |rate: &RateState| (std::cmp::Reverse(rate.retry_after_us), rate.remaining);
+        self.rates.iter().min_by_key(|rate| least(rate))
+    }
+
+    /// Each rate's own state, in the order of the demands and of their quotas' rates.
+    #[must_use]
+    pub fn rates(&self) -> &[RateState] {
+        &self.rates
+    }
+
+    /// The demands that denied, by their place in the call, counted from 0.
+    pub fn denied(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..64).filter(|bit| self.denied & (1 << bit) != 0)
+    }
+
+    /// Whether the request was denied because others wait for the same key already; a check does not overtake them.
+    #[must_use]
+    pub fn behind_waiters(&self) -> bool {
+        self.behind_waiters
+    }
+
+    /// The time left of the key's block; zero where there is none.
+    #[must_use]
+    pub fn blocked_for(&self) -> Duration {
+        Duration::from_micros(self.blocked_us)
+    }
+
+    /// The instant of the decision, by the store's time.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Turns what a peek found into a denial for the sake of those who wait, with the wait to expect.
+    pub(crate) fn refused_for_waiters(mut self, wait: Duration) -> Self {
+        let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+        if self.wait != Wait::Forever {
+            self.wait = Wait::Micros(micros.max(1));
+        }
+        self.behind_waiters = true;
+        self.denied = 1;
+        self
+    }
+
+    pub(crate) fn could_fit(&self) -> bool {
+        self.wait != Wait::Forever
+    }
+
+    pub(crate) fn add_wait(&mut self, demand: usize, wait: Option<u64>) {
+        if wait != Some(0) {
+            self.denied |= 1 << demand.min(63);
+        }
+        self.wait = match (self.wait, wait) {
+            (Wait::Micros(longest), Some(wait)) => Wait::Micros(longest.max(wait)),
+            _ => Wait::Forever,
+        };
+    }
+
+    pub(crate) fn add_block(&mut self, micros: u64) {
+        self.blocked_us = self.blocked_us.max(micros);
+    }
+
+    #[inline]
+    pub(crate) fn add_rate(&mut self, state: RateState) {
+        self.rates.push(state);
+    }
+}
+
+impl fmt::Display for Decision {
+    /// One line for logs: `denied: 0 of 5 left, retry after 200ms, reset after 1s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.allowed() { "allowed" } else { "denied" };
+        write!(f, "{verdict}: {} of {} left", self.remaining(), self.limit())?;
+        match self.retry_after() {
+            Some(Duration::ZERO) => {}
+            Some(wait) => write!(f, ", retry after {wait:?}")?,
+            None => write!(f, ", the cost can never fit")?,
+        }
+        write!(f, ", reset after {:?}", self.reset_after())
+    }
+}
+
+/// One rate's part of a [`Decision`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RateState {
+    demand: u32,
+    capacity: u64,
+    period_us: u64,
+    remaining: u64,
+    reset_after_us: u64,
+    retry_after_us: u64,
+}
+
+impl RateState {
+    #[inline]
+    pub(crate) fn new(demand: usize, rate: &Rate, level: Level, retry_after_us: u64) -> Self {
+        Self {
+            demand: u32::try_from(demand).unwrap_or(u32::MAX),
+            capacity: rate.capacity(),
+            period_us: rate.period_us(),
+            remaining: level.remaining,
+            reset_after_us: level.reset_after_us,
+            retry_after_us,
+        }
+    }
+
+    /// Which demand of the call the rate belongs to, counted from 0.
+    #[must_use]
+    pub fn demand(&self) -> usize {
+        self.demand as usize
+    }
+
+    /// The most units that fit at once.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// The rate's period.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        Duration::from_micros(self.period_us)
+    }
+
+    /// Whole units left.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// The time until every unit of this rate is back.
+    #[must_use]
+    pub fn reset_after(&self) -> Duration {
+        Duration::from_micros(self.reset_after_us)
+    }
+
+    /// The time after which this rate alone would admit; zero where it admits.
+    #[must_use]
+    pub fn retry_after(&self) -> Duration {
+        Duration::from_micros(self.retry_after_us)
+    }
+}

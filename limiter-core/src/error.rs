@@ -1,0 +1,263 @@
+//! What can go wrong. A denial is not among it: that is a [`Decision`](crate::Decision).
+
+use crate::{Algorithm, Rate};
+use std::{error::Error as StdError, fmt, time::Duration};
+
+/// Why a rate or a quota was refused when it was built or read from text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum QuotaError {
+    /// The limit is zero.
+    ZeroLimit,
+    /// The period is zero.
+    ZeroPeriod,
+    /// The burst is zero.
+    ZeroBurst,
+    /// The resolution is zero.
+    ZeroResolution,
+    /// A burst and a resolution on one rate: no algorithm has both.
+    BurstAndResolution,
+    /// The period is not whole microseconds.
+    FractionalPeriod {
+        /// The period asked for.
+        period: Duration,
+    },
+    /// More than 4096 units a microsecond.
+    TooDense {
+        /// Units in each period.
+        limit: u64,
+        /// The period.
+        period: Duration,
+    },
+    /// Two full buckets take more than 2⁵⁰ µs to drain.
+    TooLong {
+        /// Units in a full bucket.
+        units: u64,
+        /// Units in each period.
+        limit: u64,
+        /// The period.
+        period: Duration,
+    },
+    /// The algorithm's arithmetic does not fit 64 bits, or a script's doubles, with this rate.
+    TooLarge {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// The rate.
+        rate: Rate,
+    },
+    /// No rate at all.
+    NoRates,
+    /// Two rates have the same period.
+    SamePeriod {
+        /// The one.
+        first: Rate,
+        /// The other.
+        second: Rate,
+    },
+    /// The longer period does not allow more units than the shorter one, which then never limits anything.
+    LimitDoesNotGrow {
+        /// The rate with the shorter period.
+        shorter: Rate,
+        /// The rate with the longer period.
+        longer: Rate,
+    },
+    /// The longer period allows more units a second than the shorter one, so that it never limits anything.
+    DensityGrows {
+        /// The rate with the shorter period.
+        shorter: Rate,
+        /// The rate with the longer period.
+        longer: Rate,
+    },
+    /// A burst or a resolution with an algorithm that has none.
+    NotForAlgorithm {
+        /// `burst` or `resolution`.
+        option: &'static str,
+        /// The algorithm that was asked for.
+        algorithm: Algorithm,
+    },
+    /// The text is not a quota.
+    Text {
+        /// The text.
+        text: String,
+        /// Where in the text the offending part stands, in bytes.
+        at: usize,
+        /// How long the offending part is, in bytes.
+        len: usize,
+        /// What is allowed there.
+        allowed: &'static str,
+    },
+}
+
+impl fmt::Display for QuotaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroLimit => write!(f, "the limit is 0; a rate allows at least 1 unit a period"),
+            Self::ZeroPeriod => write!(f, "the period is 0; it is at least 1 microsecond"),
+            Self::ZeroBurst => write!(f, "the burst is 0; a bucket holds at least 1 unit"),
+            Self::ZeroResolution => write!(f, "the resolution is 0; a period has at least 1 cell"),
+            Self::BurstAndResolution => {
+                write!(f, "a rate cannot have both a burst (gcra) and a resolution (sliding_log)")
+            }
+            Self::FractionalPeriod { period } => {
+                write!(f, "the period {period:?} is not whole microseconds, the finest that is kept")
+            }
+            Self::TooDense { limit, period } => {
+                write!(f, "{limit} units in {period:?} are more than 4096 units a microsecond, the most that is kept")
+            }
+            Self::TooLong { units, limit, period } => write!(
+                f,
+                "two full buckets of {units} units at {limit} in {period:?} take more than 2^50 microseconds \
+                 (35 years) to drain, the most that is kept"
+            ),
+            Self::TooLarge { algorithm, rate } => write!(
+                f,
+                "{rate} is too large for {algorithm}: {}",
+                match algorithm {
+                    Algorithm::SlidingWindow => "2 x limit x period in microseconds must stay below 2^63",
+                    _ => "the limit is at most 2^52",
+                }
+            ),
+            Self::NoRates => write!(f, "a quota needs at least one rate"),
+            Self::SamePeriod { first, second } => {
+                write!(f, "{first} and {second} have the same period; keep the stricter one")
+            }
+            Self::LimitDoesNotGrow { shorter, longer } => write!(
+                f,
+                "{longer} allows no more than {shorter} in a longer period, so that {shorter} never limits anything; \
+                 limits must grow with the period"
+            ),
+            Self::DensityGrows { shorter, longer } => write!(
+                f,
+                "{longer} allows more units a second than {shorter}, so that it never limits anything; \
+                 the longer period must not be the more generous one"
+            ),
+            Self::NotForAlgorithm { option, algorithm } => {
+                let whose = if *option == "burst" { Algorithm::Gcra } else { Algorithm::SlidingLog };
+                write!(f, "a {option} is for {whose} only, not for {algorithm}")
+            }
+            Self::Text { text, at, len, allowed } => {
+                let part = text.get(*at..at + len).unwrap_or_default();
+                match part {
+                    "" => write!(f, "{text:?} ends too early; expected {allowed}"),
+                    part => write!(f, "{part:?} at byte {at} of {text:?}: expected {allowed}"),
+                }
+            }
+        }
+    }
+}
+
+impl StdError for QuotaError {}
+
+/// Why a limiter could not answer, or would not wait.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The cost is above what the quota can ever hold at once, however long one waits.
+    NeverFits {
+        /// The cost asked for.
+        cost: u64,
+        /// The most units one request can take.
+        capacity: u64,
+    },
+    /// The wait would be longer than the caller allowed; nothing was taken and nobody queued.
+    WaitTooLong {
+        /// The wait it would have been, the best estimate where others wait ahead.
+        needed: Duration,
+        /// The wait that was allowed.
+        allowed: Duration,
+    },
+    /// As many wait already as the limiter lets wait.
+    QueueFull {
+        /// The most that may wait at once.
+        waiting: usize,
+    },
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverFits { cost, capacity } => {
+                write!(f, "a cost of {cost} can never fit: the quota holds at most {capacity} units at once")
+            }
+            Self::WaitTooLong { needed, allowed } => {
+                write!(f, "the wait would be {needed:?}, above the {allowed:?} allowed")
+            }
+            Self::QueueFull { waiting } => write!(f, "{waiting} callers wait already, the most this limiter lets wait"),
+            Self::Store(_) => write!(f, "the limiter's store failed"),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Why a store could not decide.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The kinds of [`StoreError`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// Two demands of one decision name the same key of the same limiter: add their costs and ask once.
+    DuplicateKey,
+    /// The store, or the way to it, does not answer.
+    Unavailable,
+    /// Any other failure; see the error's source.
+    Other,
+}
+
+impl StoreError {
+    /// An error of this kind.
+    #[must_use]
+    pub fn new(kind: StoreErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// The same error with what caused it.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            StoreErrorKind::DuplicateKey => {
+                "two demands of one decision name the same key of the same limiter; add their costs and ask once"
+            }
+            StoreErrorKind::Unavailable => "the store does not answer",
+            StoreErrorKind::Other => "the store failed",
+        })
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

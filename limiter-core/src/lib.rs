@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+pub mod algorithm;
+mod clock;
+mod decision;
+mod error;
+#[cfg(feature = "http")]
+pub mod http;
+mod key;
+mod limiter;
+mod quota;
+mod rate;
+pub mod store;
+mod wait;
+
+pub use algorithm::KeyState;
+pub use clock::{Clock, ManualClock, MonotonicClock, SystemClock, Timestamp};
+pub use decision::{Decision, RateState};
+pub use error::{Error, QuotaError, StoreError, StoreErrorKind};
+pub use key::{Key, KeyBuf};
+pub use limiter::{Limiter, LimiterBuilder};
+pub use quota::{Algorithm, Quota};
+pub use rate::Rate;
+pub use store::{LocalStore, MemoryStore, Store};
+pub use wait::{Acquire, AcquireFuture, Permit, Sleep, ThreadTimer};

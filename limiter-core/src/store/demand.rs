@@ -1,0 +1,73 @@
+//! What is asked of a store.
+
+use crate::{Quota, clock::Timestamp, quota::fnv};
+
+/// One part of a decision: so many units of a quota, for a key of a limiter.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Demand<'a> {
+    /// The limiter that asks.
+    pub scope: &'a Scope,
+    /// The key's bytes.
+    pub key: &'a [u8],
+    /// The quota the key is under.
+    pub quota: &'a Quota,
+    /// The units asked for; 0 is a peek.
+    pub cost: u64,
+}
+
+impl<'a> Demand<'a> {
+    /// `cost` units of `quota` for `key` of the limiter `scope`.
+    #[must_use]
+    pub fn new(scope: &'a Scope, key: &'a [u8], quota: &'a Quota, cost: u64) -> Self {
+        Self { scope, key, quota, cost }
+    }
+}
+
+/// A limiter's name: keys of limiters with different names never meet in a store, and the same name is the same
+/// limiter in every process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scope {
+    name: Box<str>,
+    hash: u64,
+}
+
+impl Scope {
+    /// The scope of a limiter's name.
+    #[must_use]
+    pub fn new(name: impl Into<Box<str>>) -> Self {
+        let name = name.into();
+        let hash = fnv(name.bytes());
+        Self { name, hash }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A number that stands for the name, the same in every process and release.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// What changes a key without asking.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Adjust {
+    /// Takes the demand's cost, into at most one full quota of debt.
+    Charge,
+    /// Returns what a take of the demand's cost at `taken` still holds; it never mints.
+    Refund {
+        /// The instant of the take, as its decision tells it.
+        taken: Timestamp,
+    },
+    /// Denies every take of a cost above 0 until `until`; an instant in the past ends a block.
+    Block {
+        /// The end of the block.
+        until: Timestamp,
+    },
+}

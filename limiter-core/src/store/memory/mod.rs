@@ -1,0 +1,262 @@
+//! State in this process's memory.
+
+mod shard;
+mod slot;
+
+use super::{Adjust, Demand, LocalStore, Scope};
+use crate::{
+    Clock, Decision, KeyState, MonotonicClock, Timestamp,
+    algorithm::{Mode, View, decide},
+    error::{StoreError, StoreErrorKind},
+};
+use shard::{Loaded, Shard};
+use smallvec::SmallVec;
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The default store: one process, no server, bounded.
+///
+/// * A decision is one short lock of one of 64 shards. It allocates only when a key is new, or as a log fills.
+/// * Keys are not kept: a key is its 64-bit SipHash under a random seed, so that nobody outside can make two keys
+///   meet. Two of a million keys share a quota with probability 5·10⁻⁸ each, which can only deny.
+/// * At most [`max_keys`](MemoryStoreBuilder::max_keys) keys have a state of their own. Idle ones are reclaimed as new
+///   ones come. A live one is never evicted: what does not fit shares overflow states, which a key inherits once it
+///   gets its own. So a flood of new keys makes new keys be denied early, never admits more, and leaves those alone
+///   that were there; [`usage`](Self::usage) counts it.
+/// * Time is a [`MonotonicClock`], read under the lock.
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Inner>);
+
+struct Inner {
+    shards: Box<[Padded<Mutex<Shard>>]>,
+    hasher: RandomState,
+    clock: MonotonicClock,
+}
+
+/// On cache lines of its own, so that neighbours' locks do not slow each other.
+#[repr(align(128))]
+struct Padded<T>(T);
+
+/// How full a [`MemoryStore`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct MemoryUsage {
+    /// Keys that have a state of their own.
+    pub keys: usize,
+    /// The most keys that can have one.
+    pub max_keys: usize,
+    /// States shared by keys that found no room.
+    pub overflow_states: usize,
+    /// Writes that had to go to a shared state since the store was made.
+    pub overflow_writes: u64,
+}
+
+/// Settings of a [`MemoryStore`].
+#[derive(Clone, Debug)]
+pub struct MemoryStoreBuilder {
+    max_keys: usize,
+}
+
+impl MemoryStore {
+    /// A store of up to 2²⁰ keys.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A store with other settings.
+    #[must_use]
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder { max_keys: 1 << 20 }
+    }
+
+    /// How full the store is. Takes each shard's lock in turn.
+    #[must_use]
+    pub fn usage(&self) -> MemoryUsage {
+        let mut usage = MemoryUsage::default();
+        for shard in &self.0.shards {
+            lock(shard).add_usage(&mut usage);
+        }
+        usage
+    }
+
+    /// Decides on one key.
+    #[inline]
+    fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Decision {
+        self.with_key(demand, clock, |state, now| {
+            decide(&mut [View { quota: demand.quota, state, cost: demand.cost }], now, mode)
+        })
+    }
+
+    /// Decides on several keys, with every shard they live in locked, in order, so that two calls never wait for each
+    /// other in a circle.
+    fn several(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>, mode: Mode) -> Result<Decision, StoreError> {
+        let hashes: SmallVec<[u64; 8]> = demands.iter().map(|demand| self.hash(demand.scope, demand.key)).collect();
+        for (i, hash) in hashes.iter().enumerate() {
+            if hashes.iter().take(i).any(|earlier| earlier == hash) {
+                return Err(StoreError::new(StoreErrorKind::DuplicateKey));
+            }
+        }
+        let mut places: SmallVec<[usize; 8]> = hashes.iter().map(|&hash| self.place(hash)).collect();
+        places.sort_unstable();
+        places.dedup();
+        let mut shards: SmallVec<[MutexGuard<'_, Shard>; 8]> =
+            places.iter().map(|&place| lock(&self.0.shards[place])).collect();
+        let now = self.time(clock);
+        let shard_of = |hash: u64| places.binary_search(&self.place(hash)).unwrap_or(0);
+
+        let mut loaded: SmallVec<[Loaded; 8]> =
+            demands.iter().zip(&hashes).map(|(demand, &hash)| shards[shard_of(hash)].load(hash, demand, now)).collect();
+        let mut views: SmallVec<[View<'_>; 8]> = demands
+            .iter()
+            .zip(&mut loaded)
+            .map(|(demand, loaded)| View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost })
+            .collect();
+        let decision = decide(&mut views, now, mode);
+        drop(views);
+        // What was found goes back before anything new is put in, which may move what is there.
+        let (found, new): (SmallVec<[_; 8]>, SmallVec<[_; 8]>) =
+            loaded.into_iter().zip(demands.iter().zip(&hashes)).partition(|(loaded, _)| loaded.was_found());
+        for (loaded, (demand, &hash)) in found.into_iter().chain(new) {
+            shards[shard_of(hash)].store(hash, demand, loaded, now);
+        }
+        Ok(decision)
+    }
+
+    /// Runs `change` on the state of the demand's key inside its shard's lock, and keeps what it changed.
+    #[inline]
+    fn with_key<R>(
+        &self,
+        demand: &Demand<'_>,
+        clock: Option<&dyn Clock>,
+        change: impl FnOnce(&mut KeyState, Timestamp) -> R,
+    ) -> R {
+        let hash = self.hash(demand.scope, demand.key);
+        let mut shard = lock(&self.0.shards[self.place(hash)]);
+        let now = self.time(clock);
+        let mut loaded = shard.load(hash, demand, now);
+        let result = change(&mut loaded.state, now);
+        shard.store(hash, demand, loaded, now);
+        result
+    }
+
+    #[inline]
+    fn time(&self, clock: Option<&dyn Clock>) -> Timestamp {
+        clock.map_or_else(|| self.0.clock.now(), Clock::now)
+    }
+
+    #[inline]
+    fn hash(&self, scope: &Scope, key: &[u8]) -> u64 {
+        let mut hasher = self.0.hasher.build_hasher();
+        hasher.write_u64(scope.hash());
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// Which shard a hash belongs to: by bits that the shard's own table uses last.
+    #[inline]
+    fn place(&self, hash: u64) -> usize {
+        let middle = u32::try_from((hash >> 24) & 0xffff_ffff).unwrap_or(0);
+        middle as usize & (self.0.shards.len() - 1)
+    }
+}
+
+impl MemoryStoreBuilder {
+    /// How many keys can have a state of their own, at least 1; 2²⁰ by default. A key takes 25 to 50 bytes under one
+    /// `gcra` rate, and up to 16 bytes a take more under a `sliding_log`.
+    ///
+    /// Keys are spread over shards by hash: the last few percent of the room fill unevenly.
+    #[must_use]
+    pub fn max_keys(mut self, keys: usize) -> Self {
+        self.max_keys = keys.max(1);
+        self
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn build(self) -> MemoryStore {
+        // Few keys get few shards, so that each has room for some hundreds or is the only one.
+        let shards = (self.max_keys / 256).next_power_of_two().clamp(1, 64);
+        let room = self.max_keys.div_ceil(shards);
+        MemoryStore(Arc::new(Inner {
+            shards: (0..shards).map(|_| Padded(Mutex::new(Shard::new(room)))).collect(),
+            hasher: RandomState::new(),
+            clock: MonotonicClock::new(),
+        }))
+    }
+}
+
+impl LocalStore for MemoryStore {
+    #[inline]
+    fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+        match demands {
+            [demand] => Ok(self.one(demand, clock, Mode::Take)),
+            _ => self.several(demands, clock, Mode::Take),
+        }
+    }
+
+    fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+        match demands {
+            [demand] => Ok(self.one(demand, clock, Mode::Peek)),
+            _ => self.several(demands, clock, Mode::Peek),
+        }
+    }
+
+    fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+        let Demand { quota, cost, .. } = demand;
+        Ok(self.with_key(&demand, clock, |state, now| {
+            match adjust {
+                Adjust::Charge => state.charge(quota, now, cost),
+                Adjust::Refund { taken } => state.refund(quota, now, cost, taken),
+                Adjust::Block { until } => state.block(until),
+            }
+            decide(&mut [View { quota, state, cost: 0 }], now, Mode::Peek)
+        }))
+    }
+
+    fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
+        let hash = self.hash(scope, key);
+        lock(&self.0.shards[self.place(hash)]).remove(hash);
+        Ok(())
+    }
+
+    fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError> {
+        let dropped = self.0.shards.iter().map(|shard| {
+            let mut shard = lock(shard);
+            let now = self.time(clock);
+            shard.sweep(now)
+        });
+        Ok(dropped.sum())
+    }
+
+    fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
+        Ok(self.time(clock))
+    }
+
+    fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
+        Some(self.with_key(&demand, clock, |state, now| (state.clone(), now)))
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("usage", &self.usage()).finish()
+    }
+}
+
+/// A shard's state is valid at every step a panic could cut short, so a poisoned lock is as good as any.
+fn lock<T>(mutex: &Padded<Mutex<T>>) -> MutexGuard<'_, T> {
+    mutex.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! One key's place in a shard: 24 bytes under the commonest quota.
+
+use crate::{KeyState, Quota, algorithm::Cells};
+use smallvec::smallvec;
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) hash: u64,
+    packed: Packed,
+}
+
+/// A state, small where it can be. `quota` is the low half of the fingerprint it was made under.
+#[derive(Debug)]
+enum Packed {
+    /// One bucket, no block.
+    Bucket { quota: u32, empty_at: u64 },
+    /// Anything else.
+    Full { quota: u32, state: Box<KeyState> },
+}
+
+impl Slot {
+    pub(super) fn new(hash: u64, quota: u32, state: KeyState) -> Self {
+        Self { hash, packed: Packed::new(quota, state) }
+    }
+
+    /// The quota the state was made under, by [`quota_id`].
+    #[inline]
+    pub(super) fn quota(&self) -> u32 {
+        match self.packed {
+            Packed::Bucket { quota, .. } | Packed::Full { quota, .. } => quota,
+        }
+    }
+
+    /// The state, moved out: [`put`](Self::put) it back.
+    #[inline]
+    pub(super) fn take(&mut self) -> KeyState {
+        match &mut self.packed {
+            Packed::Bucket { empty_at, .. } => bucket(*empty_at),
+            Packed::Full { state, .. } => std::mem::take(state),
+        }
+    }
+
+    #[inline]
+    pub(super) fn put(&mut self, quota: u32, new: KeyState) {
+        match (&mut self.packed, as_bucket(&new)) {
+            (Packed::Full { quota: of, state }, None) => {
+                *of = quota;
+                **state = new;
+            }
+            (packed, Some(empty_at)) => *packed = Packed::Bucket { quota, empty_at },
+            (packed, None) => *packed = Packed::new(quota, new),
+        }
+    }
+
+    pub(super) fn is_idle(&self, quota: &Quota, now: crate::Timestamp) -> bool {
+        match &self.packed {
+            Packed::Bucket { empty_at, .. } => bucket(*empty_at).is_idle(quota, now),
+            Packed::Full { state, .. } => state.is_idle(quota, now),
+        }
+    }
+}
+
+impl Packed {
+    fn new(quota: u32, state: KeyState) -> Self {
+        match as_bucket(&state) {
+            Some(empty_at) => Self::Bucket { quota, empty_at },
+            None => Self::Full { quota, state: Box::new(state) },
+        }
+    }
+}
+
+/// What tells a quota's states from another's inside a slot.
+#[inline]
+pub(super) fn quota_id(quota: &Quota) -> u32 {
+    u32::try_from(quota.fingerprint() & 0xffff_ffff).unwrap_or(0)
+}
+
+fn bucket(empty_at: u64) -> KeyState {
+    KeyState { blocked_until: 0, cells: Cells::Gcra(smallvec![empty_at]) }
+}
+
+#[inline]
+fn as_bucket(state: &KeyState) -> Option<u64> {
+    match (&state.cells, state.blocked_until) {
+        (Cells::Gcra(cells), 0) => match cells.as_slice() {
+            &[empty_at] => Some(empty_at),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_takes_24_bytes() {
+        assert_eq!(size_of::<Slot>(), 24);
+    }
+}

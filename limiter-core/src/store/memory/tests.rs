@@ -1,0 +1,113 @@
+use super::*;
+use crate::Quota;
+use std::time::Duration;
+
+fn at(micros: u64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+fn take(store: &MemoryStore, scope: &Scope, key: u64, quota: &Quota, now: Timestamp) -> bool {
+    let key = key.to_le_bytes();
+    let demand = Demand::new(scope, &key, quota, 1);
+    LocalStore::take(store, &[demand], Some(&now)).unwrap().allowed()
+}
+
+#[test]
+fn a_key_that_was_only_looked_at_takes_no_room() {
+    let (store, scope, quota) = (MemoryStore::new(), Scope::new("a"), "5/s".parse::<Quota>().unwrap());
+    let demand = Demand::new(&scope, b"k", &quota, 1);
+    LocalStore::peek(&store, &[demand], None).unwrap();
+    LocalStore::take(&store, &[Demand { cost: 0, ..demand }], None).unwrap();
+    LocalStore::take(&store, &[Demand { cost: 6, ..demand }], None).unwrap();
+    assert_eq!(store.usage().keys, 0);
+    LocalStore::take(&store, &[demand], None).unwrap();
+    assert_eq!(store.usage().keys, 1);
+}
+
+#[test]
+fn idle_keys_are_reclaimed_as_new_ones_come() {
+    let (store, scope, quota) = (MemoryStore::new(), Scope::new("a"), "1/s".parse::<Quota>().unwrap());
+    for key in 0..200_000 {
+        assert!(take(&store, &scope, key, &quota, at(key * 1000))); // a thousand live at once
+    }
+    assert!(store.usage().keys < 20_000, "{:?}", store.usage());
+    assert_eq!(store.usage().overflow_writes, 0);
+}
+
+#[test]
+fn a_flood_of_new_keys_evicts_nobody_and_admits_nothing_extra() {
+    for quota in ["3/min", "sliding_log 3/min", "fixed_window 3/min", "sliding_window 3/min"] {
+        let quota: Quota = quota.parse().unwrap();
+        let store = MemoryStore::builder().max_keys(100).build();
+        let scope = Scope::new("a");
+        let now = at(600_000_000);
+        for key in 0..100 {
+            for _ in 0..3 {
+                assert!(take(&store, &scope, key, &quota, now));
+            }
+        }
+        // The store is full: whoever comes now shares 16 states, three units each.
+        let admitted = (1000..3000).filter(|&key| take(&store, &scope, key, &quota, now)).count();
+        assert_eq!(admitted, 48, "{quota}");
+        assert!((0..100).all(|key| !take(&store, &scope, key, &quota, now)), "an old key got in again");
+        assert_eq!(store.usage().keys, 100);
+        assert_eq!(store.usage().overflow_states, 16);
+
+        // Once there is room, a key that had written to the overflow takes what it owes along.
+        LocalStore::reset(&store, &scope, &0_u64.to_le_bytes()).unwrap();
+        assert!(!take(&store, &scope, 1000, &quota, now));
+        // After quiet all is as new: those that were there, and those that shared.
+        let later = at(600_000_000 + 120_000_001);
+        assert!((1000..1100).all(|key| take(&store, &scope, key, &quota, later)), "{quota}");
+        let latest = at(600_000_000 + 240_000_002);
+        assert!((0..100).all(|key| take(&store, &scope, key, &quota, latest)), "{quota}");
+    }
+}
+
+#[test]
+fn a_sweep_drops_what_is_idle_and_nothing_else() {
+    let (store, scope) = (MemoryStore::new(), Scope::new("a"));
+    let (short, long): (Quota, Quota) = ("1/s".parse().unwrap(), "1/h".parse().unwrap());
+    for key in 0..1000 {
+        take(&store, &scope, key, if key % 2 == 0 { &short } else { &long }, at(0));
+    }
+    assert_eq!(LocalStore::sweep(&store, Some(&at(999_999))).unwrap(), 0);
+    assert_eq!(LocalStore::sweep(&store, Some(&at(1_000_000))).unwrap(), 500);
+    assert!((0..1000).all(|key| key % 2 == 0 || !take(&store, &scope, key, &long, at(1_000_000))));
+}
+
+#[test]
+fn a_changed_quota_keeps_what_was_in_use() {
+    let (store, scope) = (MemoryStore::new(), Scope::new("a"));
+    let (old, new): (Quota, Quota) = ("fixed_window 10/min".parse().unwrap(), "sliding_log 12/min".parse().unwrap());
+    for _ in 0..10 {
+        assert!(take(&store, &scope, 1, &old, at(0)));
+    }
+    assert!(take(&store, &scope, 1, &new, at(1)));
+    assert!(take(&store, &scope, 1, &new, at(2)));
+    assert!(!take(&store, &scope, 1, &new, at(3)));
+}
+
+#[test]
+fn limiters_of_different_names_do_not_meet() {
+    let (store, quota) = (MemoryStore::new(), "1/h".parse::<Quota>().unwrap());
+    assert!(take(&store, &Scope::new("a"), 1, &quota, at(0)));
+    assert!(take(&store, &Scope::new("b"), 1, &quota, at(0)));
+    assert!(!take(&store, &Scope::new("a"), 1, &quota, at(0)));
+}
+
+#[test]
+fn two_demands_on_one_key_are_refused() {
+    let (store, scope, quota) = (MemoryStore::new(), Scope::new("a"), "5/h".parse::<Quota>().unwrap());
+    let demand = Demand::new(&scope, b"k", &quota, 3);
+    let error = LocalStore::take(&store, &[demand, demand], None).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::DuplicateKey);
+    assert_eq!(store.usage().keys, 0);
+}
+
+#[test]
+fn the_stores_own_clock_is_used_where_none_is_given() {
+    let store = MemoryStore::new();
+    let before = LocalStore::now(&store, None).unwrap();
+    assert!(Timestamp::from(std::time::SystemTime::now()).saturating_since(before) < Duration::from_secs(60));
+}

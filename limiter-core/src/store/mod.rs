@@ -1,0 +1,159 @@
+//! Where state lives and where a decision is atomic.
+
+mod demand;
+mod memory;
+
+pub use demand::{Adjust, Demand, Scope};
+pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
+
+use crate::{Clock, Decision, KeyState, Timestamp, error::StoreError};
+use std::future::Future;
+
+/// The contract of every store.
+///
+/// * **Atomic.** Each call is one atomic step, and one round trip where the store is remote. Over several demands a
+///   take is all or nothing: a denial takes nothing anywhere.
+/// * **Equal.** The same sequence of instants, keys and costs gives the same decisions, field by field, on every
+///   store: those of [`crate::algorithm::decide`].
+/// * **Reading is free.** Denials and peeks write nothing, but for the pull back that `decide` tells of.
+/// * **Time is the store's.** It reads its own time inside the atomic step, after any lock. A `clock` handed to a call
+///   takes that place for the call.
+/// * **Nothing live is lost.** Idle keys vanish by themselves, never while they still limit anything.
+/// * **Cancellation.** A future dropped half-way leaves no lock, transaction or connection behind; its call may or may
+///   not have happened.
+/// * **Clones share state.**
+///
+/// In-process stores implement [`LocalStore`], which needs no futures; this trait is then given.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Decides over all `demands` together and takes their units if every one of them admits.
+    fn take(
+        &self,
+        demands: &[Demand<'_>],
+        clock: Option<&dyn Clock>,
+    ) -> impl Future<Output = Result<Decision, StoreError>> + Send;
+
+    /// Decides as [`take`](Self::take) would, and takes nothing.
+    fn peek(
+        &self,
+        demands: &[Demand<'_>],
+        clock: Option<&dyn Clock>,
+    ) -> impl Future<Output = Result<Decision, StoreError>> + Send;
+
+    /// Charges, refunds or blocks a key without asking; the answer is that of a peek of cost 0 after it.
+    fn adjust(
+        &self,
+        demand: Demand<'_>,
+        adjust: Adjust,
+        clock: Option<&dyn Clock>,
+    ) -> impl Future<Output = Result<Decision, StoreError>> + Send;
+
+    /// Forgets a key: its units are back and its block is gone.
+    fn reset(&self, scope: &Scope, key: &[u8]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Drops what is idle, and says how many keys that were. Stores reclaim by themselves too; nobody must call this.
+    fn sweep(&self, clock: Option<&dyn Clock>) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// The store's time.
+    fn now(&self, clock: Option<&dyn Clock>) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
+
+    /// [`take`](Self::take) without a future, where the store is in this process; `None` sends the caller there.
+    fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
+        let _ = (demands, clock);
+        None
+    }
+
+    /// The state of the demand's key and the store's time, to tell waiters how long it will be; `None` where the
+    /// store cannot say.
+    fn snapshot(
+        &self,
+        demand: Demand<'_>,
+        clock: Option<&dyn Clock>,
+    ) -> impl Future<Output = Option<(KeyState, Timestamp)>> + Send {
+        let _ = (demand, clock);
+        std::future::ready(None)
+    }
+}
+
+/// A store in this process: it decides in a plain call, without a future, a runtime or an allocation.
+///
+/// The contract is that of [`Store`], which every `LocalStore` implements. A single demand on a store that needs no
+/// file never fails.
+pub trait LocalStore: Clone + Send + Sync + 'static {
+    /// See [`Store::take`].
+    ///
+    /// # Errors
+    /// Two demands on one key, and what can go wrong with the store.
+    fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError>;
+
+    /// See [`Store::peek`].
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError>;
+
+    /// See [`Store::adjust`].
+    ///
+    /// # Errors
+    /// What can go wrong with the store.
+    fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError>;
+
+    /// See [`Store::reset`].
+    ///
+    /// # Errors
+    /// What can go wrong with the store.
+    fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError>;
+
+    /// See [`Store::sweep`].
+    ///
+    /// # Errors
+    /// What can go wrong with the store.
+    fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError>;
+
+    /// See [`Store::now`].
+    ///
+    /// # Errors
+    /// What can go wrong with the store.
+    fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError>;
+
+    /// See [`Store::snapshot`].
+    fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)>;
+}
+
+impl<S: LocalStore> Store for S {
+    async fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+        LocalStore::take(self, demands, clock)
+    }
+
+    async fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+        LocalStore::peek(self, demands, clock)
+    }
+
+    async fn adjust(
+        &self,
+        demand: Demand<'_>,
+        adjust: Adjust,
+        clock: Option<&dyn Clock>,
+    ) -> Result<Decision, StoreError> {
+        LocalStore::adjust(self, demand, adjust, clock)
+    }
+
+    async fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
+        LocalStore::reset(self, scope, key)
+    }
+
+    async fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError> {
+        LocalStore::sweep(self, clock)
+    }
+
+    async fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
+        LocalStore::now(self, clock)
+    }
+
+    fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
+        Some(LocalStore::take(self, demands, clock))
+    }
+
+    async fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
+        LocalStore::snapshot(self, demand, clock)
+    }
+}

@@ -1,0 +1,22 @@
+//! Waiting for units: first come, first served, on every key.
+//!
+//! Who must wait stands in the key's queue. One driver a key asks the store on behalf of the queue's head, sleeps once
+//! to the instant the store names, and hands over each grant. The driver runs wherever its timer wakes it, not in any
+//! waiter's task: a waiter that is never polled again delays nobody.
+
+mod acquire;
+mod driver;
+mod permit;
+mod queue;
+mod sleep;
+mod task;
+mod timer;
+
+pub use acquire::{Acquire, AcquireFuture};
+pub use permit::Permit;
+pub use sleep::Sleep;
+pub use timer::ThreadTimer;
+
+pub(crate) use queue::Queues;
+#[cfg(test)]
+pub(crate) use task::block_on;

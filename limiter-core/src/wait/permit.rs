@@ -1,0 +1,99 @@
+//! What an acquisition leaves in hand.
+
+use super::task::block_on;
+use crate::{
+    Decision, Error, KeyBuf,
+    limiter::Core,
+    store::{Adjust, Store},
+};
+use std::{fmt, sync::Arc};
+
+/// Units that were granted. Dropping it keeps them taken: that is the normal end.
+///
+/// They can be [refunded](Self::refund) where nothing was done with them, [settled](Self::settle) at their true cost,
+/// or [counted again](Self::restamp) from the instant the work was answered.
+#[must_use = "a permit says that the work may be done; drop it when that is all"]
+pub struct Permit<S: Store> {
+    core: Arc<Core<S>>,
+    key: KeyBuf,
+    cost: u64,
+    decision: Decision,
+}
+
+impl<S: Store> Permit<S> {
+    pub(super) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision) -> Self {
+        Self { core, key, cost, decision }
+    }
+
+    /// The decision that granted the units.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The units granted.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Returns the units: what they were meant for was not done.
+    ///
+    /// Only what the take still holds comes back: a bucket has drained part of it since, a window may have passed.
+    ///
+    /// # Errors
+    /// The store's; the units then stay taken.
+    pub async fn refund(self) -> Result<Decision, Error> {
+        self.core.refund(self.key.as_slice(), self.cost, self.decision.at()).await
+    }
+
+    /// [`refund`](Self::refund) from code without a runtime.
+    ///
+    /// # Errors
+    /// As [`refund`](Self::refund).
+    pub fn refund_blocking(self) -> Result<Decision, Error> {
+        block_on(self.refund())
+    }
+
+    /// Corrects the cost to what the work really took: the difference is returned, or charged without asking, into at
+    /// most one full quota of debt.
+    ///
+    /// # Errors
+    /// The store's; the units then stay as they were taken.
+    pub async fn settle(self, true_cost: u64) -> Result<Decision, Error> {
+        let key = self.key.as_slice();
+        if true_cost > self.cost {
+            self.core.adjust(key, true_cost - self.cost, Adjust::Charge).await
+        } else {
+            self.core.refund(key, self.cost - true_cost, self.decision.at()).await
+        }
+    }
+
+    /// [`settle`](Self::settle) from code without a runtime.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn settle_blocking(self, true_cost: u64) -> Result<Decision, Error> {
+        block_on(self.settle(true_cost))
+    }
+
+    /// Counts the units from this instant instead of that of the grant.
+    ///
+    /// For somebody else's limit: their server counts a request when it arrives, later than it was granted here and
+    /// before its answer. Restamped when the answer is there, no unit is counted earlier here than there, so a
+    /// `sliding_log` of their limit is never above theirs, whatever the network's delays (up to a period).
+    ///
+    /// # Errors
+    /// The store's; the units are then counted at least once.
+    pub async fn restamp(self) -> Result<Decision, Error> {
+        // The charge comes first: between the two the units count twice rather than not at all.
+        self.core.adjust(self.key.as_slice(), self.cost, Adjust::Charge).await?;
+        self.core.refund(self.key.as_slice(), self.cost, self.decision.at()).await
+    }
+}
+
+impl<S: Store> fmt::Debug for Permit<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("cost", &self.cost).field("decision", &self.decision).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,126 @@
+//! Runs futures without a runtime: in place, wherever they are woken.
+
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+};
+
+const IDLE: u8 = 0;
+const RUNNING: u8 = 1;
+/// Running, and woken since it was last polled.
+const WOKEN: u8 = 2;
+
+/// A future that its own waker polls, on the thread that wakes it.
+///
+/// So a driver needs no task of a runtime and no thread of its own. What it runs must be short and must not block;
+/// whoever wakes it must hold no lock that it takes.
+pub(super) struct Task {
+    state: AtomicU8,
+    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+impl Task {
+    /// Starts `future`, at once and on this thread as far as it gets.
+    pub(super) fn start(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+        let task = Self::paused(future);
+        task.run();
+        task
+    }
+
+    /// A task that does nothing until it is first woken.
+    pub(super) fn paused(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { state: AtomicU8::new(IDLE), future: Mutex::new(Some(Box::pin(future))) })
+    }
+
+    /// Polls the future, again as long as it is woken meanwhile; leaves that to whoever polls it already.
+    pub(super) fn run(self: &Arc<Self>) {
+        let begin = |state| match state {
+            IDLE => Some(RUNNING),
+            RUNNING => Some(WOKEN),
+            _ => None,
+        };
+        match self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin) {
+            Ok(IDLE) => {}
+            _ => return,
+        }
+        let waker = Waker::from(Arc::clone(self));
+        loop {
+            let mut slot = self.future.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(future) = slot.as_mut()
+                && future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+            {
+                let done = slot.take();
+                drop(slot);
+                drop(done);
+            } else {
+                drop(slot);
+            }
+            let end = self.state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
+            if end.is_ok() {
+                return;
+            }
+            self.state.store(RUNNING, Ordering::Release);
+        }
+    }
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.run();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.run();
+    }
+}
+
+/// Runs a future on this thread, which sleeps whenever there is nothing to do.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn a_task_woken_while_it_runs_is_polled_again() {
+        static POLLS: AtomicUsize = AtomicUsize::new(0);
+        Task::start(std::future::poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            if POLLS.fetch_add(1, Ordering::Relaxed) < 4 { Poll::Pending } else { Poll::Ready(()) }
+        }));
+        assert_eq!(POLLS.load(Ordering::Relaxed), 5);
+    }
+
+    #[test]
+    fn a_finished_task_lets_go_of_its_future() {
+        let held = Arc::new(());
+        let inside = Arc::clone(&held);
+        let task = Task::start(async move { drop(inside) });
+        assert_eq!(Arc::strong_count(&held), 1);
+        task.run();
+    }
+}
