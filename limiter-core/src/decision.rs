@@ -44,6 +44,18 @@ impl Decision {
         Self { at, wait: Wait::Micros(0), denied: 0, blocked_us: 0, behind_waiters: false, rates: SmallVec::new() }
     }
 
+    /// The decision of one rate on one demand, without a block; `None` is a wait for ever.
+    #[inline]
+    pub(crate) fn of_one(at: Timestamp, wait: Option<u64>, rate: RateState) -> Self {
+        let (wait, denied) = match wait {
+            Some(wait) => (Wait::Micros(wait), u64::from(wait > 0)),
+            None => (Wait::Forever, 1),
+        };
+        let mut rates = SmallVec::new();
+        rates.push(rate);
+        Self { at, wait, denied, blocked_us: 0, behind_waiters: false, rates }
+    }
+
     /// Whether the request may pass.
     #[must_use]
     #[inline]

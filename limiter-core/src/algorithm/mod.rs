@@ -20,6 +20,7 @@ mod sliding_log;
 mod sliding_window;
 mod state;
 
+pub(crate) use decide::decide_one;
 pub use decide::{Mode, View, decide};
 pub(crate) use fixed_window::FixedWindow;
 pub(crate) use gcra::Gcra;

@@ -75,7 +75,14 @@ impl KeyState {
         self.blocked_until = until.as_micros();
     }
 
-    /// Whether forgetting the key would change nothing: every unit is back and no block holds.
+    /// Whether nothing was ever written: a key never seen.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.blocked_until == 0 && matches!(self.cells, Cells::Fresh)
+    }
+
+    /// Whether forgetting the key would change nothing, unless the clock steps back: every unit is back and no block
+    /// holds.
     #[must_use]
     pub fn is_idle(&self, quota: &Quota, now: Timestamp) -> bool {
         let now = now.as_micros();

@@ -6,10 +6,12 @@ mod slot;
 use super::{Adjust, Demand, LocalStore, Scope};
 use crate::{
     Clock, Decision, KeyState, MonotonicClock, Timestamp,
-    algorithm::{Mode, View, decide},
+    algorithm::{Mode, View, decide, decide_one},
     error::{StoreError, StoreErrorKind},
+    quota::Plan,
 };
-use shard::{Loaded, Shard};
+use shard::{Loaded, Now, Shard};
+use slot::quota_id;
 use smallvec::SmallVec;
 use std::{
     fmt,
@@ -26,7 +28,8 @@ use std::{
 ///   ones come. A live one is never evicted: what does not fit shares overflow states, which a key inherits once it
 ///   gets its own. So a flood of new keys makes new keys be denied early, never admits more, and leaves those alone
 ///   that were there; [`usage`](Self::usage) counts it.
-/// * Time is a [`MonotonicClock`], read under the lock.
+/// * Time is a [`MonotonicClock`], read under the lock. Under an injected clock, which may step back, idle keys are
+///   kept until the room is full or a sweep is asked for.
 #[derive(Clone)]
 pub struct MemoryStore(Arc<Inner>);
 
@@ -86,9 +89,19 @@ impl MemoryStore {
     /// Decides on one key.
     #[inline]
     fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Decision {
-        self.with_key(demand, clock, |state, now| {
-            decide(&mut [View { quota: demand.quota, state, cost: demand.cost }], now, mode)
-        })
+        let hash = self.hash(demand.scope, demand.key);
+        let mut shard = lock(&self.0.shards[self.place(hash)]);
+        let now = self.time(clock);
+        if let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates())
+            && let ([meter], Some(empty_at)) = (&meters[..], shard.bucket(hash, quota_id(demand.quota)))
+        {
+            return decide_one(meter, rate, empty_at, now.at, demand.cost, mode);
+        }
+        let mut loaded = shard.load(hash, demand, now.at);
+        let view = View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost };
+        let decision = decide(&mut [view], now.at, mode);
+        shard.store(hash, demand, loaded, now);
+        decision
     }
 
     /// Decides on several keys, with every shard they live in locked, in order, so that two calls never wait for each
@@ -108,14 +121,17 @@ impl MemoryStore {
         let now = self.time(clock);
         let shard_of = |hash: u64| places.binary_search(&self.place(hash)).unwrap_or(0);
 
-        let mut loaded: SmallVec<[Loaded; 8]> =
-            demands.iter().zip(&hashes).map(|(demand, &hash)| shards[shard_of(hash)].load(hash, demand, now)).collect();
+        let mut loaded: SmallVec<[Loaded; 8]> = demands
+            .iter()
+            .zip(&hashes)
+            .map(|(demand, &hash)| shards[shard_of(hash)].load(hash, demand, now.at))
+            .collect();
         let mut views: SmallVec<[View<'_>; 8]> = demands
             .iter()
             .zip(&mut loaded)
             .map(|(demand, loaded)| View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost })
             .collect();
-        let decision = decide(&mut views, now, mode);
+        let decision = decide(&mut views, now.at, mode);
         drop(views);
         // What was found goes back before anything new is put in, which may move what is there.
         let (found, new): (SmallVec<[_; 8]>, SmallVec<[_; 8]>) =
@@ -127,7 +143,6 @@ impl MemoryStore {
     }
 
     /// Runs `change` on the state of the demand's key inside its shard's lock, and keeps what it changed.
-    #[inline]
     fn with_key<R>(
         &self,
         demand: &Demand<'_>,
@@ -137,15 +152,16 @@ impl MemoryStore {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.place(hash)]);
         let now = self.time(clock);
-        let mut loaded = shard.load(hash, demand, now);
-        let result = change(&mut loaded.state, now);
+        let mut loaded = shard.load(hash, demand, now.at);
+        let result = change(&mut loaded.state, now.at);
         shard.store(hash, demand, loaded, now);
         result
     }
 
     #[inline]
-    fn time(&self, clock: Option<&dyn Clock>) -> Timestamp {
-        clock.map_or_else(|| self.0.clock.now(), Clock::now)
+    fn time(&self, clock: Option<&dyn Clock>) -> Now {
+        let at = clock.map_or_else(|| self.0.clock.now(), Clock::now);
+        Now { at, may_step_back: clock.is_some() }
     }
 
     #[inline]
@@ -227,13 +243,13 @@ impl LocalStore for MemoryStore {
         let dropped = self.0.shards.iter().map(|shard| {
             let mut shard = lock(shard);
             let now = self.time(clock);
-            shard.sweep(now)
+            shard.sweep(now.at)
         });
         Ok(dropped.sum())
     }
 
     fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
-        Ok(self.time(clock))
+        Ok(self.time(clock).at)
     }
 
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {

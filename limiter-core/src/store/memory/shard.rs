@@ -28,6 +28,13 @@ pub(super) struct Shard {
     quotas: HashMap<u32, Quota, std::hash::RandomState>,
 }
 
+/// The time of a call, and whether later calls may come with an earlier one: an idle state is then worth keeping.
+#[derive(Clone, Copy)]
+pub(super) struct Now {
+    pub(super) at: Timestamp,
+    pub(super) may_step_back: bool,
+}
+
 /// A key's state, on its way through a decision.
 pub(super) struct Loaded {
     pub(super) state: KeyState,
@@ -53,6 +60,12 @@ impl Shard {
         }
     }
 
+    /// The bucket of a key that has one under this quota: the commonest case, decided in place.
+    #[inline]
+    pub(super) fn bucket(&mut self, hash: u64, id: u32) -> Option<&mut u64> {
+        self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_bucket_mut(id)
+    }
+
     /// The state of a key under the demand's quota: its own, or that of the overflow it may have written to, or fresh.
     #[inline]
     pub(super) fn load(&mut self, hash: u64, demand: &Demand<'_>, now: Timestamp) -> Loaded {
@@ -71,7 +84,7 @@ impl Shard {
     /// Keeps a state that [`load`](Self::load) gave. A key that was not there and still has nothing to keep gets no
     /// slot.
     #[inline]
-    pub(super) fn store(&mut self, hash: u64, demand: &Demand<'_>, loaded: Loaded, now: Timestamp) {
+    pub(super) fn store(&mut self, hash: u64, demand: &Demand<'_>, loaded: Loaded, now: Now) {
         let id = quota_id(demand.quota);
         match loaded.found.and_then(|index| self.slots.get_bucket_mut(index)) {
             Some(slot) => {
@@ -80,7 +93,7 @@ impl Shard {
                 }
                 slot.put(id, loaded.state);
             }
-            None if loaded.state.is_idle(demand.quota, now) => {}
+            None if loaded.state.is_untouched() => {}
             None => self.insert(hash, demand, loaded.state, now),
         }
     }
@@ -141,10 +154,12 @@ impl Shard {
         }
     }
 
-    fn insert(&mut self, hash: u64, demand: &Demand<'_>, state: KeyState, now: Timestamp) {
-        self.reclaim(STEPS, now);
+    fn insert(&mut self, hash: u64, demand: &Demand<'_>, state: KeyState, now: Now) {
+        if !now.may_step_back {
+            self.reclaim(STEPS, now.at);
+        }
         if self.slots.len() >= self.room {
-            self.reclaim(STEPS_WHEN_FULL, now);
+            self.reclaim(STEPS_WHEN_FULL, now.at);
         }
         if self.slots.len() >= self.room {
             self.overflow_writes += 1;

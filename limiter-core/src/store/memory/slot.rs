@@ -31,6 +31,15 @@ impl Slot {
         }
     }
 
+    /// The one bucket of a state made under this quota, if that is all it is.
+    #[inline]
+    pub(super) fn as_bucket_mut(&mut self, id: u32) -> Option<&mut u64> {
+        match &mut self.packed {
+            Packed::Bucket { quota, empty_at } if *quota == id => Some(empty_at),
+            _ => None,
+        }
+    }
+
     /// The state, moved out: [`put`](Self::put) it back.
     #[inline]
     pub(super) fn take(&mut self) -> KeyState {

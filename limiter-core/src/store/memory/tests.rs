@@ -26,11 +26,32 @@ fn a_key_that_was_only_looked_at_takes_no_room() {
 
 #[test]
 fn idle_keys_are_reclaimed_as_new_ones_come() {
-    let (store, scope, quota) = (MemoryStore::new(), Scope::new("a"), "1/s".parse::<Quota>().unwrap());
-    for key in 0..200_000 {
-        assert!(take(&store, &scope, key, &quota, at(key * 1000))); // a thousand live at once
+    let (store, scope, quota) = (MemoryStore::new(), Scope::new("a"), "1/us".parse::<Quota>().unwrap());
+    for key in 0..200_000_u64 {
+        let key = key.to_le_bytes();
+        LocalStore::take(&store, &[Demand::new(&scope, &key, &quota, 1)], None).unwrap();
     }
     assert!(store.usage().keys < 20_000, "{:?}", store.usage());
+    assert_eq!(store.usage().overflow_writes, 0);
+}
+
+#[test]
+fn an_injected_clock_that_steps_back_finds_what_was_there() {
+    let (store, scope, quota) = (MemoryStore::new(), Scope::new("a"), "1/s".parse::<Quota>().unwrap());
+    assert!(take(&store, &scope, 0, &quota, at(5_000_000)));
+    for key in 1..10_000 {
+        assert!(take(&store, &scope, key, &quota, at(3_600_000_000)));
+    }
+    assert!(!take(&store, &scope, 0, &quota, at(5_000_000)));
+}
+
+#[test]
+fn idle_keys_make_room_under_an_injected_clock_too() {
+    let (store, scope) = (MemoryStore::builder().max_keys(1000).build(), Scope::new("a"));
+    let quota: Quota = "1/s".parse().unwrap();
+    for key in 0..100_000 {
+        assert!(take(&store, &scope, key, &quota, at(key * 10_000))); // a hundred live at once
+    }
     assert_eq!(store.usage().overflow_writes, 0);
 }
 

@@ -1,0 +1,437 @@
+//! Waiting in virtual time: exact instants, order, cancellation, deadlines.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use limiter_core::{Acquire, AcquireFuture, Clock, Error, Limiter, ManualClock, MemoryStore, Permit, Timestamp};
+use std::{
+    collections::BTreeMap,
+    future::IntoFuture,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+const START: Timestamp = Timestamp::from_micros(1_760_000_000_000_000);
+
+fn limiter(quota: &str) -> (Limiter, ManualClock) {
+    let clock = ManualClock::new(START);
+    let limiter = Limiter::builder(quota.parse().unwrap()).clock(clock.clone()).sleep(clock.clone()).build();
+    (limiter, clock)
+}
+
+/// Callers polled only when they are woken, with the instants at which they were granted.
+struct Crowd {
+    clock: ManualClock,
+    callers: BTreeMap<usize, (Pin<Box<AcquireFuture<MemoryStore>>>, Arc<Woken>)>,
+    next: usize,
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Crowd {
+    fn new(clock: &ManualClock) -> Self {
+        Self { clock: clock.clone(), callers: BTreeMap::new(), next: 0 }
+    }
+
+    /// Polls a new caller once; whatever it answers at once, else its number.
+    fn add(&mut self, request: Acquire<MemoryStore>) -> Result<usize, Result<Permit<MemoryStore>, Error>> {
+        let (mut future, woken) = (Box::pin(request.into_future()), Arc::new(Woken::default()));
+        match future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&woken)))) {
+            Poll::Ready(answer) => Err(answer),
+            Poll::Pending => {
+                self.next += 1;
+                self.callers.insert(self.next, (future, woken));
+                Ok(self.next)
+            }
+        }
+    }
+
+    /// Moves the clock from wake to wake until nobody waits; who was served, and the instant of the grant.
+    fn run(&mut self) -> Vec<(usize, u64, Result<(), Error>)> {
+        let mut served = Vec::new();
+        loop {
+            served.extend(self.served());
+            let Some(due) = self.clock.next_wake() else { return served };
+            self.clock.advance(due.saturating_since(self.clock.now()));
+        }
+    }
+
+    fn served(&mut self) -> Vec<(usize, u64, Result<(), Error>)> {
+        let now = self.clock.now();
+        let mut served = Vec::new();
+        self.callers.retain(|&number, (future, woken)| {
+            if woken.0.swap(0, Ordering::SeqCst) == 0 {
+                return true;
+            }
+            match future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(woken)))) {
+                Poll::Pending => true,
+                Poll::Ready(answer) => {
+                    let at = answer.as_ref().map_or(now, |permit| permit.decision().at());
+                    served.push((number, since_start(at), answer.map(drop)));
+                    false
+                }
+            }
+        });
+        served
+    }
+
+    fn drop_caller(&mut self, number: usize) {
+        drop(self.callers.remove(&number).unwrap());
+    }
+}
+
+fn since_start(at: Timestamp) -> u64 {
+    u64::try_from(at.saturating_since(START).as_micros()).unwrap()
+}
+
+/// The instants of a run in which everybody was granted, in order.
+fn granted(served: Vec<(usize, u64, Result<(), Error>)>) -> Vec<(usize, u64)> {
+    served
+        .into_iter()
+        .map(|(number, at, answer)| {
+            answer.unwrap();
+            (number, at)
+        })
+        .collect()
+}
+
+#[test]
+fn grants_come_at_their_exact_instants_in_order() {
+    for (quota, instants) in [
+        ("2/s burst 1", [500_000, 1_000_000, 1_500_000, 2_000_000]),
+        ("3/s burst 1", [333_334, 666_668, 1_000_002, 1_333_336]), // a bucket of one is empty at whole microseconds only
+        ("3/s burst 2", [333_334, 666_667, 1_000_000, 1_333_334]),
+        ("sliding_log 1/s", [1_000_001, 2_000_002, 3_000_003, 4_000_004]),
+        ("fixed_window 1/s", [1_000_000, 2_000_000, 3_000_000, 4_000_000]),
+        ("sliding_window 1/s", [1_000_001, 2_000_001, 3_000_001, 4_000_001]),
+    ] {
+        let (limiter, clock) = limiter(quota);
+        limiter.check_n("k", limiter.quota().capacity()).unwrap();
+        let mut crowd = Crowd::new(&clock);
+        let numbers = [0; 4].map(|_| crowd.add(limiter.acquire("k")).unwrap());
+        let expected: Vec<_> = numbers.into_iter().zip(instants).collect();
+        assert_eq!(granted(crowd.run()), expected, "{quota}");
+        assert_eq!(limiter.waiting(), 0);
+    }
+}
+
+#[test]
+fn nobody_overtakes_a_large_cost() {
+    let (limiter, clock) = limiter("10/s");
+    limiter.check_n("k", 10).unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let large = crowd.add(limiter.acquire("k").cost(10)).unwrap();
+    let small = crowd.add(limiter.acquire("k")).unwrap();
+    clock.advance(Duration::from_millis(500)); // five are there, and both want some
+    assert!(crowd.served().is_empty());
+    let check = limiter.check("k").unwrap();
+    assert!(!check.allowed() && check.behind_waiters(), "a check does not overtake either");
+    assert_eq!(check.retry_after(), Some(Duration::from_millis(700)), "behind 10 and 1 with 5 there");
+    assert_eq!(granted(crowd.run()), [(large, 1_000_000), (small, 1_100_000)]);
+    assert!(limiter.check_n("k", 0).unwrap().allowed());
+}
+
+#[test]
+fn one_wake_a_grant() {
+    let (limiter, clock) = limiter("sliding_log 5/s");
+    limiter.check_n("k", 5).unwrap();
+    let mut crowd = Crowd::new(&clock);
+    for _ in 0..5 {
+        crowd.add(limiter.acquire("k")).unwrap();
+    }
+    clock.advance(Duration::from_micros(1_000_000));
+    assert!(crowd.callers.values().all(|(_, woken)| woken.0.load(Ordering::SeqCst) == 0));
+    clock.advance(Duration::from_micros(1));
+    assert!(crowd.callers.values().all(|(_, woken)| woken.0.load(Ordering::SeqCst) == 1));
+}
+
+#[test]
+fn a_caller_that_leaves_gives_its_turn_to_the_next() {
+    let (limiter, clock) = limiter("1/s");
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let [first, second, third] = [0; 3].map(|_| crowd.add(limiter.acquire("k")).unwrap());
+    crowd.drop_caller(first);
+    crowd.drop_caller(second);
+    assert_eq!(limiter.waiting(), 1);
+    assert_eq!(granted(crowd.run()), [(third, 1_000_000)]);
+}
+
+#[test]
+fn when_a_large_head_leaves_the_next_need_not_wait_for_it() {
+    let (limiter, clock) = limiter("10/s");
+    limiter.check_n("k", 10).unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let large = crowd.add(limiter.acquire("k").cost(10)).unwrap();
+    let small = crowd.add(limiter.acquire("k").cost(2)).unwrap();
+    crowd.drop_caller(large);
+    assert_eq!(granted(crowd.run()), [(small, 200_000)]);
+}
+
+#[test]
+fn a_granted_permit_that_nobody_reads_is_given_back() {
+    let (limiter, clock) = limiter("sliding_log 1/s");
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let unread = crowd.add(limiter.acquire("k")).unwrap();
+    clock.advance(Duration::from_micros(1_000_001)); // granted now, and never polled again
+    assert_eq!(limiter.peek("k").unwrap().remaining(), 0);
+    crowd.drop_caller(unread);
+    assert_eq!(limiter.peek("k").unwrap().remaining(), 1);
+}
+
+#[test]
+fn a_caller_that_is_never_polled_again_delays_nobody() {
+    let (limiter, clock) = limiter("1/s");
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let parked = crowd.add(limiter.acquire("k")).unwrap();
+    let parked = crowd.callers.remove(&parked).unwrap();
+    let next = crowd.add(limiter.acquire("k")).unwrap();
+    assert_eq!(granted(crowd.run()), [(next, 2_000_000)]);
+    drop(parked);
+}
+
+#[test]
+fn what_cannot_be_granted_in_time_is_refused_at_once() {
+    let (limiter, clock) = limiter("1/s");
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let second = Duration::from_secs(1);
+    let refused = crowd.add(limiter.acquire("k").timeout(second - Duration::from_micros(1))).unwrap_err();
+    assert!(matches!(refused, Err(Error::WaitTooLong { needed, .. }) if needed == second));
+    let first = crowd.add(limiter.acquire("k").timeout(second)).unwrap();
+    let refused = crowd.add(limiter.acquire("k").timeout(second)).unwrap_err();
+    assert!(matches!(refused, Err(Error::WaitTooLong { needed, .. }) if needed == second * 2), "behind the first");
+    let next = crowd.add(limiter.acquire("k").timeout(second * 2)).unwrap();
+    let refused = crowd.add(limiter.acquire("k").timeout(second * 2)).unwrap_err();
+    assert!(matches!(refused, Err(Error::WaitTooLong { needed, .. }) if needed == second * 3), "{refused:?}");
+    crowd.drop_caller(first);
+    let last = crowd.add(limiter.acquire("k").timeout(second * 2)).unwrap();
+    assert_eq!(limiter.waiting(), 2);
+    assert_eq!(granted(crowd.run()), [(next, 1_000_000), (last, 2_000_000)]);
+}
+
+#[test]
+fn who_was_promised_in_time_and_then_cannot_be_is_told_when_it_shows() {
+    let (limiter, clock) = limiter("1/s");
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let second = Duration::from_secs(1);
+    let _head = crowd.add(limiter.acquire("k")).unwrap();
+    let timed = crowd.add(limiter.acquire("k").timeout(second * 2)).unwrap();
+    let patient = crowd.add(limiter.acquire("k")).unwrap();
+    limiter.block("k", second * 5).unwrap(); // nobody could know
+    let told = crowd.served();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(matches!(told[0], (number, 0, Err(Error::WaitTooLong { .. })) if number == timed));
+    assert_eq!(granted(crowd.run()), [(1, 5_000_000), (patient, 6_000_000)]);
+}
+
+#[test]
+fn a_cost_that_can_never_fit_is_refused_at_once() {
+    let (limiter, clock) = limiter("5/s");
+    let refused = Crowd::new(&clock).add(limiter.acquire("k").cost(6)).unwrap_err();
+    assert!(matches!(refused, Err(Error::NeverFits { cost: 6, capacity: 5 })));
+    assert!(matches!(limiter.check_n("k", u64::MAX), Err(Error::NeverFits { .. })));
+}
+
+#[test]
+fn no_more_wait_than_the_limiter_lets() {
+    let clock = ManualClock::new(START);
+    let limiter = Limiter::builder("1/s".parse().unwrap())
+        .clock(clock.clone())
+        .sleep(clock.clone())
+        .max_waiters(2)
+        .max_wait(Duration::from_secs(60))
+        .build();
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    for _ in 0..2 {
+        crowd.add(limiter.acquire("k")).unwrap();
+    }
+    let refused = crowd.add(limiter.acquire("k")).unwrap_err();
+    assert!(matches!(refused, Err(Error::QueueFull { waiting: 2 })));
+    assert_eq!(granted(crowd.run()).len(), 2);
+    limiter.block("k", Duration::from_secs(61)).unwrap();
+    let refused = crowd.add(limiter.acquire("k")).unwrap_err();
+    assert!(matches!(refused, Err(Error::WaitTooLong { allowed, .. }) if allowed == Duration::from_secs(60)));
+}
+
+#[test]
+fn waiting_on_one_key_never_delays_another() {
+    let (limiter, clock) = limiter("1/s");
+    let mut crowd = Crowd::new(&clock);
+    let mut expected = Vec::new();
+    for key in 0_u64..100 {
+        limiter.check(key).unwrap();
+        // A flood on key 0; one caller on each other key.
+        for place in 0..if key == 0 { 50 } else { 1 } {
+            expected.push((crowd.add(limiter.acquire(key)).unwrap(), (place + 1) * 1_000_000));
+        }
+    }
+    let mut served = granted(crowd.run());
+    served.sort_unstable();
+    assert_eq!(served, expected);
+}
+
+#[test]
+fn a_buffer_is_added_to_every_wait() {
+    let clock = ManualClock::new(START);
+    let limiter = Limiter::builder("sliding_log 1/s".parse().unwrap())
+        .clock(clock.clone())
+        .sleep(clock.clone())
+        .buffer(Duration::from_millis(20))
+        .build();
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    for _ in 0..2 {
+        crowd.add(limiter.acquire("k").timeout(Duration::from_secs(3))).unwrap();
+    }
+    let late = crowd.add(limiter.acquire("k").timeout(Duration::from_secs(3)));
+    assert!(matches!(late, Err(Err(Error::WaitTooLong { needed, .. })) if needed == Duration::from_micros(3_060_003)));
+    assert_eq!(granted(crowd.run()), [(1, 1_020_001), (2, 2_040_002)]);
+}
+
+#[test]
+fn units_given_back_serve_who_waits_at_once() {
+    let (limiter, clock) = limiter("sliding_log 2/h");
+    let mut crowd = Crowd::new(&clock);
+    let permit = crowd.add(limiter.acquire("k").cost(2)).unwrap_err().unwrap();
+    let waiting = crowd.add(limiter.acquire("k")).unwrap();
+    assert_eq!(permit.settle_blocking(1).unwrap().remaining(), 1);
+    assert_eq!(granted(crowd.served()), [(waiting, 0)]);
+    let next = crowd.add(limiter.acquire("k")).unwrap();
+    limiter.reset("k").unwrap();
+    assert_eq!(granted(crowd.served()), [(next, 0)]);
+}
+
+#[test]
+fn a_restamped_permit_counts_from_its_answer() {
+    let (limiter, clock) = limiter("sliding_log 1/s");
+    let permit = Crowd::new(&clock).add(limiter.acquire("k")).unwrap_err().unwrap();
+    clock.advance(Duration::from_millis(300));
+    ready(permit.restamp()).unwrap();
+    assert_eq!(limiter.peek("k").unwrap().retry_after(), Some(Duration::from_micros(1_000_001)));
+}
+
+/// Runs a future that is ready at once.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match Box::pin(future).as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("not ready"),
+    }
+}
+
+#[test]
+fn random_cancellations_lose_nothing_and_keep_the_order() {
+    for seed in 1..=20_u64 {
+        let (limiter, clock) = limiter("sliding_log 5/s");
+        limiter.check_n("k", 5).unwrap();
+        let mut crowd = Crowd::new(&clock);
+        let mut random = seed;
+        let mut next = |bound: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % bound
+        };
+        let mut served = Vec::new();
+        let (mut at_once, mut costs) = (Vec::new(), BTreeMap::new());
+        for _ in 0..500 {
+            match next(3) {
+                0 | 1 => {
+                    let cost = 1 + next(5);
+                    match crowd.add(limiter.acquire("k").cost(cost)) {
+                        Ok(number) => drop(costs.insert(number, cost)),
+                        Err(answer) => {
+                            assert_eq!(limiter.waiting(), 0, "seed {seed}: overtaken");
+                            at_once.push((since_start(answer.unwrap().decision().at()), cost));
+                        }
+                    }
+                }
+                _ => {
+                    let alive: Vec<usize> = crowd.callers.keys().copied().collect();
+                    if !alive.is_empty() {
+                        crowd.drop_caller(alive[usize::try_from(next(alive.len() as u64)).unwrap()]);
+                    }
+                }
+            }
+            clock.advance(Duration::from_micros(next(200_000)));
+            served.extend(granted(crowd.served()));
+        }
+        served.extend(granted(crowd.run()));
+        assert!(served.windows(2).all(|pair| pair[0].1 <= pair[1].1), "seed {seed}");
+        assert!(served.windows(2).all(|pair| pair[0].0 < pair[1].0), "seed {seed}: out of order");
+        // In any closed second no more than five units, as the grants were made.
+        let mut grants = at_once;
+        grants.extend(served.iter().map(|(number, at)| (*at, costs[number])));
+        for &(start, _) in &grants {
+            let inside = grants.iter().filter(|(at, _)| (start..=start + 1_000_000).contains(at));
+            assert!(inside.map(|(_, cost)| cost).sum::<u64>() <= 5, "seed {seed}");
+        }
+        assert_eq!(limiter.waiting(), 0);
+        assert!(crowd.callers.is_empty());
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(limiter.peek("k").unwrap().remaining(), 5, "seed {seed}: capacity was lost");
+    }
+}
+
+#[test]
+fn blocking_and_async_callers_wait_in_one_line() {
+    let limiter = Limiter::parse("sliding_log 1/50ms").unwrap();
+    limiter.check("k").unwrap();
+    let started = std::time::Instant::now();
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let limiter = limiter.clone();
+            std::thread::spawn(move || limiter.acquire("k").blocking().unwrap().decision().at())
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut instants: Vec<Timestamp> = runtime.block_on(async {
+        let tasks: Vec<_> = (0..3).map(|_| tokio::spawn(limiter.acquire("k").into_future())).collect();
+        let mut instants = Vec::new();
+        for task in tasks {
+            instants.push(task.await.unwrap().unwrap().decision().at());
+        }
+        instants
+    });
+    instants.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    instants.sort_unstable();
+    for pair in instants.windows(2) {
+        assert!(pair[1].saturating_since(pair[0]) > Duration::from_millis(50));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtimes_own_timer_can_be_used() {
+    let started = tokio::time::Instant::now();
+    let clock = TokioClock(started);
+    let limiter = Limiter::builder("sliding_log 1/h".parse().unwrap()).clock(clock).sleep(tokio::time::sleep).build();
+    for _ in 0..3 {
+        let _permit = limiter.acquire("k").await.unwrap();
+    }
+    let hours = started.elapsed().as_secs_f64() / 3600.0;
+    assert!((2.0..2.001).contains(&hours), "{hours}");
+}
+
+struct TokioClock(tokio::time::Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        START.saturating_add(self.0.elapsed())
+    }
+}
