@@ -8,6 +8,8 @@ use crate::{
 };
 use std::{fmt, sync::Arc, time::Duration};
 
+#[cfg(feature = "serde")]
+mod serde;
 mod text;
 
 /// How units are counted over time. `docs` of [`crate::algorithm`] compares them.

@@ -30,6 +30,14 @@ const A_PERIOD: &str =
 const AN_OPTION: &str = "\"burst N\", \"resolution N\", \",\" and another rate, or the end";
 const AN_ALGORITHM: &str = "a rate such as \"5/s\", or gcra, token_bucket, leaky_bucket, fixed_window, sliding_window or sliding_log before it";
 
+impl Algorithm {
+    /// The algorithm of this name, one of the other names of `gcra` included; upper and lower case are the same.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        ALGORITHMS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|&(_, algorithm)| algorithm)
+    }
+}
+
 impl FromStr for Quota {
     type Err = QuotaError;
 
@@ -91,6 +99,14 @@ impl fmt::Display for Rate {
     }
 }
 
+/// Reads a period: `"s"`, `"1500ms"`.
+#[cfg(feature = "serde")]
+pub(super) fn period(text: &str) -> Result<Duration, QuotaError> {
+    let mut reader = Reader { text, at: 0 };
+    let period = reader.period()?;
+    if reader.rest().is_empty() { Ok(period) } else { Err(reader.refuse_token("the end")) }
+}
+
 /// Reads tokens from the left; every refusal knows where it stands.
 struct Reader<'a> {
     text: &'a str,
@@ -103,8 +119,7 @@ impl<'a> Reader<'a> {
         if word.is_empty() {
             return Ok(Algorithm::Gcra);
         }
-        let known = ALGORITHMS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
-        let &(_, algorithm) = known.ok_or_else(|| self.refuse(word.len(), AN_ALGORITHM))?;
+        let algorithm = Algorithm::from_name(word).ok_or_else(|| self.refuse(word.len(), AN_ALGORITHM))?;
         self.at += word.len();
         Ok(algorithm)
     }

@@ -1,0 +1,83 @@
+//! An axum server behind three quotas: everybody together, each address, each API key.
+//!
+//! `cargo run --release --example server`, then try the curl lines it prints.
+
+use axum::{Json, Router, routing::get};
+use clap::Parser;
+use limiter_axum::{HeaderKey, Limited, MatchedRoute, PeerAddr, PolicyName, RateLimitLayer};
+use limiter_core::Limiter;
+use std::{collections::BTreeMap, net::SocketAddr};
+use tokio::net::TcpListener;
+
+/// An axum server with a global, a per-address and a per-API-key quota.
+#[derive(Parser, Debug)]
+#[command(name = "server")]
+struct Args {
+    /// The address to listen on; port 0 takes any free one.
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let listener = TcpListener::bind(args.listen).await?;
+    println!("{}", help(listener.local_addr()?));
+    // PeerAddr reads the socket's peer, which axum knows only when it is served like this.
+    let service = app()?.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(interrupted()).await?;
+    Ok(())
+}
+
+fn app() -> anyhow::Result<Router> {
+    let quota = |name: &str, quota: &str| -> anyhow::Result<RateLimitLayer> {
+        Ok(RateLimitLayer::new(Limiter::parse(quota)?).policy_name(PolicyName::new(name)?))
+    };
+    let overall = quota("overall", "100/s")?;
+    let per_address = quota("address", "5/s burst 10, 300/min")?.key((PeerAddr::new(), MatchedRoute));
+    let per_key = quota("api-key", "fixed_window 3/10s")?.key(HeaderKey::new("x-api-key".parse()?).required());
+
+    // The layer that is added last is asked first.
+    Ok(Router::new()
+        .route("/report", get(report).layer(per_key))
+        .route("/", get(home))
+        .route_layer(per_address)
+        .layer(overall)
+        .route("/health", get(|| async { "never limited\n" })))
+}
+
+/// A handler can read what is left: the decision of the innermost layer that let the request in.
+async fn home(Limited(decision): Limited) -> String {
+    format!("{decision}\n")
+}
+
+async fn report(Limited(decision): Limited) -> Json<BTreeMap<&'static str, u64>> {
+    Json(BTreeMap::from([("limit", decision.limit()), ("remaining", decision.remaining())]))
+}
+
+/// What to try.
+fn help(address: SocketAddr) -> String {
+    format!(
+        "listening on http://{address}; ctrl-c stops it
+
+5 a second and up to 10 at once for each address, 300 a minute; see the ratelimit headers:
+    curl -i http://{address}/
+
+the eleventh at once is told when to come back:
+    for i in $(seq 12); do curl -s -o /dev/null -w '%{{http_code}} %header{{retry-after}}\\n' http://{address}/; done
+
+3 in ten seconds for each API key, and 400 without one:
+    for i in 1 2 3 4; do curl -s http://{address}/report -H 'x-api-key: ada'; echo; done
+    curl -s http://{address}/report
+
+never limited:
+    curl http://{address}/health"
+    )
+}
+
+async fn interrupted() {
+    if let Err(error) = tokio::signal::ctrl_c().await {
+        eprintln!("cannot listen for ctrl-c: {error}");
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,91 @@
+//! The decision in handlers.
+
+use axum::{
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, request::Parts};
+use limiter_core::Decision;
+use std::{convert::Infallible, error::Error, fmt, ops::Deref};
+
+/// Extracts the decision that let the request in: what is left, and when all of it is back.
+///
+/// Where several layers decided, it is that of the innermost one, which decided last. `Option<Limited>` is `None` where
+/// no layer limited the request.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use limiter_axum::{Limited, RateLimitLayer};
+/// use limiter_core::Limiter;
+///
+/// async fn home(Limited(decision): Limited) -> String {
+///     format!("{} of {} left", decision.remaining(), decision.limit())
+/// }
+///
+/// # fn main() -> Result<(), limiter_core::QuotaError> {
+/// let app: Router = Router::new().route("/", get(home)).layer(RateLimitLayer::new(Limiter::parse("100/s")?));
+/// # let _ = app;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limited(pub Decision);
+
+impl Deref for Limited {
+    type Target = Decision;
+
+    fn deref(&self) -> &Decision {
+        &self.0
+    }
+}
+
+impl<T: Sync> FromRequestParts<T> for Limited {
+    type Rejection = NotLimited;
+
+    async fn from_request_parts(request: &mut Parts, _: &T) -> Result<Self, NotLimited> {
+        decision(request).ok_or(NotLimited(()))
+    }
+}
+
+impl<T: Sync> OptionalFromRequestParts<T> for Limited {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(request: &mut Parts, _: &T) -> Result<Option<Self>, Infallible> {
+        Ok(decision(request))
+    }
+}
+
+fn decision(request: &Parts) -> Option<Limited> {
+    request.extensions.get::<Decision>().cloned().map(Limited)
+}
+
+/// The rejection of [`Limited`]: no layer limited the request. Answered with 500.
+///
+/// ```
+/// use axum::response::IntoResponse;
+/// use limiter_axum::NotLimited;
+///
+/// fn answer(rejection: NotLimited) -> axum::response::Response {
+///     rejection.into_response()
+/// }
+/// # let _ = answer;
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotLimited(());
+
+impl fmt::Display for NotLimited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "no decision in the request's extensions: the route is outside of every RateLimitLayer, or the request has \
+             no key; extract Option<Limited> where that may be",
+        )
+    }
+}
+
+impl Error for NotLimited {}
+
+impl IntoResponse for NotLimited {
+    fn into_response(self) -> Response {
+        (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+    }
+}

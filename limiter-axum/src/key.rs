@@ -1,0 +1,180 @@
+//! Keys that axum knows: who is at the other end of the socket, and which route it is.
+
+use axum::extract::{ConnectInfo, MatchedPath, connect_info::MockConnectInfo};
+use http::{Method, request::Parts};
+use limiter_core::KeyBuf;
+use limiter_tower::{KeyError, KeyExtractor};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// The address at the other end of the socket. Nothing that a client sends can change it.
+///
+/// An IPv4 address, also where it comes mapped into IPv6 (`::ffff:192.0.2.1`); of an IPv6 address the first 64 bits,
+/// since whoever has one has all those of its prefix. Behind a proxy, this is the proxy's address.
+///
+/// The app must be served with `into_make_service_with_connect_info::<SocketAddr>()`; where it is not, requests are
+/// answered with a 500 that says so.
+///
+/// ```
+/// use limiter_axum::{PeerAddr, RateLimitLayer};
+/// use limiter_core::Limiter;
+///
+/// # fn main() -> Result<(), limiter_core::QuotaError> {
+/// let layer = RateLimitLayer::new(Limiter::parse("10/s, 1000/h")?).key(PeerAddr::new());
+/// # let _ = layer;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerAddr {
+    ipv6_prefix_bits: u8,
+}
+
+impl PeerAddr {
+    /// Each IPv4 address and each IPv6 /64.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { ipv6_prefix_bits: 64 }
+    }
+
+    /// Groups IPv6 addresses by their first `bits` bits; 128 and above do not group them at all.
+    ///
+    /// ```
+    /// use limiter_axum::PeerAddr;
+    /// use std::net::IpAddr;
+    ///
+    /// # fn main() -> Result<(), std::net::AddrParseError> {
+    /// let by_site = PeerAddr::new().ipv6_prefix(48);
+    /// assert_eq!(by_site.group("2001:db8:1:2::3".parse()?), "2001:db8:1::".parse::<IpAddr>()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn ipv6_prefix(self, bits: u8) -> Self {
+        Self { ipv6_prefix_bits: bits }
+    }
+
+    /// The key that an address is counted under, to ask or reset the limiter for it.
+    ///
+    /// ```
+    /// use limiter_axum::PeerAddr;
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let limiter = Limiter::parse("10/s")?;
+    /// limiter.reset(PeerAddr::new().group("::ffff:192.0.2.1".parse()?))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn group(&self, address: IpAddr) -> IpAddr {
+        match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let host_bits = 128_u32.saturating_sub(self.ipv6_prefix_bits.into());
+                let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+                Ipv6Addr::from_bits(address.to_bits() & mask).into()
+            }
+            ipv4 @ IpAddr::V4(_) => ipv4,
+        }
+    }
+}
+
+impl Default for PeerAddr {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl KeyExtractor for PeerAddr {
+    fn key(&self, request: &Parts) -> Result<Option<KeyBuf>, KeyError> {
+        let connected = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address);
+        let mocked = || request.extensions.get::<MockConnectInfo<SocketAddr>>().map(|MockConnectInfo(address)| address);
+        match connected.or_else(mocked) {
+            Some(address) => Ok(Some(KeyBuf::of(&self.group(address.ip())))),
+            None => Err(KeyError::new(
+                "the peer's address is unknown: serve the app with \
+                 Router::into_make_service_with_connect_info::<SocketAddr>()",
+            )),
+        }
+    }
+}
+
+/// The method and the pattern of the matched route, `GET /users/{id}`: each route has its own quota.
+///
+/// Never the raw path, of which a client can invent as many as it likes: all paths that match no route share one key,
+/// and on each route so do all methods that HTTP itself does not define. `HEAD` counts as `GET`, whose handler answers
+/// it.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use limiter_axum::{MatchedRoute, RateLimitLayer};
+/// use limiter_core::Limiter;
+///
+/// # fn main() -> Result<(), limiter_core::QuotaError> {
+/// let app: Router = Router::new()
+///     .route("/users/{id}", get(async || "a user"))
+///     .layer(RateLimitLayer::new(Limiter::parse("100/s")?).key(MatchedRoute));
+/// # let _ = app;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct MatchedRoute;
+
+impl KeyExtractor for MatchedRoute {
+    fn key(&self, request: &Parts) -> Result<Option<KeyBuf>, KeyError> {
+        let route = request.extensions.get::<MatchedPath>();
+        Ok(Some(route.map_or_else(KeyBuf::new, |route| KeyBuf::of(&(method_name(&request.method), route.as_str())))))
+    }
+}
+
+fn method_name(method: &Method) -> &str {
+    match *method {
+        Method::HEAD => Method::GET.as_str(),
+        Method::GET
+        | Method::POST
+        | Method::PUT
+        | Method::DELETE
+        | Method::PATCH
+        | Method::OPTIONS
+        | Method::CONNECT
+        | Method::TRACE => method.as_str(),
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_grouped_by_bits_whatever_their_notation() {
+        for (prefix, address, group) in [
+            (64, "192.0.2.1", "192.0.2.1"),
+            (0, "192.0.2.1", "192.0.2.1"),
+            (64, "::ffff:192.0.2.1", "192.0.2.1"),
+            (64, "::ffff:c000:0201", "192.0.2.1"),
+            (0, "0:0:0:0:0:ffff:c000:201", "192.0.2.1"),
+            (64, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            (56, "2001:db8:1:2ff:3:4:5:6", "2001:db8:1:200::"),
+            (48, "2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+            (128, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6"),
+            (255, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6"),
+            (0, "2001:db8:1:2:3:4:5:6", "::"),
+            (64, "::1", "::"),
+            (64, "::192.0.2.1", "::"),
+            (64, "64:ff9b::192.0.2.1", "64:ff9b::"),
+        ] {
+            let peer = PeerAddr::new().ipv6_prefix(prefix);
+            assert_eq!(peer.group(address.parse().unwrap()), group.parse::<IpAddr>().unwrap(), "{address}/{prefix}");
+        }
+    }
+
+    #[test]
+    fn an_invented_method_buys_no_fresh_key() {
+        let invented = |name: &[u8]| Method::from_bytes(name).unwrap();
+        assert_eq!(method_name(&invented(b"X1")), method_name(&invented(b"X2")));
+        assert_eq!(method_name(&Method::HEAD), method_name(&Method::GET));
+        assert_ne!(method_name(&Method::POST), method_name(&Method::GET));
+        assert_ne!(method_name(&invented(b"X1")), method_name(&Method::GET));
+    }
+}

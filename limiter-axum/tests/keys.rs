@@ -1,0 +1,200 @@
+//! Whose quota a request is counted under, over real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, FromRequestParts, Query, State, connect_info::MockConnectInfo},
+    response::Response,
+    routing::get,
+};
+use common::{limit, serve, serve_with_peers};
+use http::{HeaderName, Request, StatusCode, request::Parts};
+use limiter_axum::{
+    HeaderKey, KeyError, MatchedRoute, PeerAddr, PolicyName, from_extractor, from_extractor_with_state,
+};
+use limiter_core::Limiter;
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tower::{Layer, Service, ServiceExt};
+
+fn page() -> Router {
+    Router::new().route("/", get(async || "hello")).route("/other", get(async || "other"))
+}
+
+#[tokio::test]
+async fn a_peer_is_limited_over_all_its_connections() {
+    let server = serve_with_peers(page().layer(limit("2/h").key(PeerAddr::new()))).await;
+    assert_eq!(server.statuses(["/", "/", "/"]).await, [200, 200, 429]);
+    let spoofed = server.send("GET", "/", "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.2\r\n").await;
+    assert_eq!(spoofed.status, 429);
+}
+
+#[tokio::test]
+async fn a_peer_that_axum_was_not_given_is_an_error_that_says_what_to_call() {
+    let server = serve(page().layer(limit("2/h").key(PeerAddr::new()))).await;
+    for _ in 0..3 {
+        let reply = server.get("/").await;
+        assert_eq!(reply.status, 500);
+        assert_eq!(reply.headers["content-type"], "application/problem+json");
+        assert!(reply.body.contains("into_make_service_with_connect_info::<SocketAddr>()"), "{}", reply.body);
+    }
+}
+
+async fn status_from(app: &Router, peer: &str) -> StatusCode {
+    let mut request = Request::new(Body::empty());
+    request.extensions_mut().insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
+    app.clone().oneshot(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn peers_are_told_apart_by_address_and_ipv6_prefix() {
+    let app = page().layer(limit("1/h").key(PeerAddr::new()));
+    for (peer, expected) in [
+        ("192.0.2.1:1000", 200),
+        ("192.0.2.1:2000", 429),
+        ("[::ffff:192.0.2.1]:1000", 429),
+        ("192.0.2.2:1000", 200),
+        ("[2001:db8::1]:1000", 200),
+        ("[2001:db8::ffff:2]:1000", 429),
+        ("[2001:db8:0:1::1]:1000", 200),
+    ] {
+        assert_eq!(status_from(&app, peer).await, expected, "{peer}");
+    }
+}
+
+#[tokio::test]
+async fn axums_mocked_address_counts_as_a_peer() {
+    let mocked = MockConnectInfo(SocketAddr::from(([192, 0, 2, 1], 1000)));
+    let server = serve(page().layer(limit("1/h").key(PeerAddr::new())).layer(mocked)).await;
+    assert_eq!(server.statuses(["/", "/"]).await, [200, 429]);
+}
+
+#[tokio::test]
+async fn a_tuple_counts_each_peer_on_each_route() {
+    let server = serve_with_peers(page().layer(limit("1/h").key((PeerAddr::new(), MatchedRoute)))).await;
+    assert_eq!(server.statuses(["/", "/", "/other", "/other"]).await, [200, 429, 200, 429]);
+}
+
+#[tokio::test]
+async fn a_header_is_a_key() {
+    let server = serve(page().layer(limit("1/h").key(HeaderKey::new(HeaderName::from_static("x-api-key"))))).await;
+    for (headers, expected) in
+        [("x-api-key: ada\r\n", 200), ("x-api-key: bob\r\n", 200), ("x-api-key: ada\r\n", 429), ("", 200), ("", 429)]
+    {
+        assert_eq!(server.send("GET", "/", headers).await.status, expected, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_extractor_is_a_key() {
+    let tenant = |Query(query): Query<HashMap<String, String>>| query.get("tenant").cloned();
+    let server = serve(page().layer(from_extractor(Limiter::parse("1/h").unwrap(), tenant))).await;
+    let paths = ["/?tenant=north", "/?tenant=south", "/?tenant=north", "/", "/"];
+    assert_eq!(server.statuses(paths).await, [200, 200, 429, 200, 200]);
+}
+
+/// Who is signed in, found out in a while.
+struct User(u64);
+
+#[derive(Clone)]
+struct Sessions(HashMap<&'static str, u64>);
+
+impl FromRequestParts<Sessions> for User {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(request: &mut Parts, sessions: &Sessions) -> Result<Self, Self::Rejection> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let token = request.headers.get("authorization").and_then(|value| value.to_str().ok());
+        let user = token.and_then(|token| sessions.0.get(token));
+        user.map(|id| Self(*id)).ok_or((StatusCode::UNAUTHORIZED, "who are you?"))
+    }
+}
+
+#[tokio::test]
+async fn an_async_extractor_with_state_is_a_key_and_its_rejection_an_answer() {
+    let sessions = Sessions(HashMap::from([("ada-1", 1), ("ada-2", 1), ("bob", 2)]));
+    let limiter = Limiter::parse("2/h").unwrap();
+    let by_user = from_extractor_with_state(sessions.clone(), limiter.clone(), |user: User| user.0);
+    let app = Router::new().route("/", get(async |State(_): State<Sessions>| "hello")).layer(by_user);
+    let server = serve(app.with_state(sessions)).await;
+    let send = async |token: &str| server.send("GET", "/", &format!("authorization: {token}\r\n")).await;
+
+    for (token, expected) in [("ada-1", 200), ("ada-2", 200), ("ada-1", 429), ("bob", 200)] {
+        assert_eq!(send(token).await.status, expected, "{token}");
+    }
+    let rejected = send("eve").await;
+    assert_eq!((rejected.status, rejected.body.as_str()), (401, "who are you?"));
+    assert!(!rejected.headers.contains_key("ratelimit"));
+    assert_eq!(limiter.peek(2_u64).unwrap().remaining(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_the_extracted_value_lacks_is_answered() {
+    let nobody = |_: http::Method| Err::<u64, _>(KeyError::new("no tenant").with_status(StatusCode::FORBIDDEN));
+    let server = serve(page().layer(from_extractor(Limiter::parse("1/h").unwrap(), nobody))).await;
+    let reply = server.get("/").await;
+    assert_eq!(reply.status, 403);
+    assert!(reply.body.contains("no tenant"), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn an_extractors_limit_keeps_its_layers_name_and_cost() {
+    let configured = limit("5/h").policy_name(PolicyName::new("tenant").unwrap()).cost(|_| 5);
+    let by_method = from_extractor(configured, |method: http::Method| method.to_string());
+    let server = serve(Router::new().route("/", get(async || "").layer(by_method))).await;
+    assert_eq!(server.get("/").await.headers["ratelimit"], r#""tenant";r=0;t=3600"#);
+    assert_eq!(server.get("/").await.status, 429);
+}
+
+#[tokio::test]
+async fn limits_by_two_extractors_do_not_mix_their_keys() {
+    let quota = |text: &str| Limiter::parse(text).unwrap();
+    let (by_path, by_method) = (|uri: http::Uri| uri.path().to_owned(), |method: http::Method| method.to_string());
+    let app = page().layer(from_extractor(quota("1/h"), by_path)).layer(from_extractor(quota("2/h"), by_method));
+    assert_eq!(serve(app).await.statuses(["/", "/other", "/"]).await, [200, 200, 429]);
+}
+
+/// Panics when this very clone was not polled ready before the call.
+#[derive(Default)]
+struct Ready(bool);
+
+impl Clone for Ready {
+    fn clone(&self) -> Self {
+        Self(false)
+    }
+}
+
+impl Service<Request<Body>> for Ready {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0 = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        assert!(std::mem::take(&mut self.0), "called without being polled ready");
+        std::future::ready(Ok(Response::default()))
+    }
+}
+
+#[tokio::test]
+async fn after_the_extraction_the_service_that_was_polled_ready_is_called() {
+    let by_method = |method: http::Method| method.to_string();
+    let mut service = from_extractor(Limiter::parse("3/h").unwrap(), by_method).layer(Ready::default());
+    for expected in [200, 200, 200, 429] {
+        let response = service.ready().await.unwrap().call(Request::default()).await.unwrap();
+        assert_eq!(response.status(), expected);
+    }
+}

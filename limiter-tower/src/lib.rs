@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod future;
+mod key;
+mod layer;
+mod response;
+mod service;
+
+pub use future::ResponseFuture;
+pub use key::{ExtensionKey, Global, HeaderKey, IntoKey, KeyError, KeyExtractor};
+pub use layer::RateLimitLayer;
+pub use limiter_core::http::{FieldSet, Generation, PolicyName};
+pub use service::RateLimit;
