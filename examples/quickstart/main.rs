@@ -8,7 +8,7 @@ async fn main() -> anyhow::Result<()> {
     run().await
 }
 
-async fn run() -> anyhow::Result<()> {
+pub(crate) async fn run() -> anyhow::Result<()> {
     // A quota is an algorithm and one or more rates; text says the same.
     let quota = Quota::sliding_log([Rate::per_second(3)?, Rate::per_minute(60)?])?;
     assert_eq!(quota, "sliding_log 3/s, 60/min".parse()?);

@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn app() -> anyhow::Result<Router> {
+pub(crate) fn app() -> anyhow::Result<Router> {
     let quota = |name: &str, quota: &str| -> anyhow::Result<RateLimitLayer> {
         Ok(RateLimitLayer::new(Limiter::parse(quota)?).policy_name(PolicyName::new(name)?))
     };

@@ -1,0 +1,119 @@
+//! Which requests share a quota.
+
+use limiter_core::{Key, KeyBuf};
+use reqwest::{Request, Url};
+use std::{fmt, sync::Arc};
+
+/// The key of a URL's host: its scheme, host and port, the scheme's own port where none is named.
+///
+/// This is what requests are counted by unless told otherwise. With it, a host's limit can be looked at and changed
+/// beside the client, or be one part of a finer key.
+///
+/// ```
+/// use limiter_core::Limiter;
+/// use limiter_reqwest::{RateLimitMiddleware, host_key};
+/// use reqwest::Url;
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::parse("sliding_log 10/s")?;
+/// let by_host_and_method = RateLimitMiddleware::new(limiter.clone())
+///     .key(|request| Some((host_key(request.url()), request.method().to_string())));
+///
+/// let host = host_key(&Url::parse("https://api.example.com/items?page=2")?);
+/// assert_eq!(host, host_key(&Url::parse("https://api.example.com:443")?));
+/// limiter.block(host, Duration::from_secs(30))?; // down for maintenance
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn host_key(url: &Url) -> KeyBuf {
+    let port = url.port_or_known_default().unwrap_or_default();
+    KeyBuf::of(&(url.scheme(), url.host_str().unwrap_or_default(), port))
+}
+
+/// What requests are counted by.
+#[derive(Clone)]
+pub(crate) enum RequestKey {
+    Host,
+    Shared,
+    By(Arc<KeyFn>),
+}
+
+type KeyFn = dyn Fn(&Request) -> Option<KeyBuf> + Send + Sync;
+
+impl RequestKey {
+    pub(crate) fn by<K: Key>(key: impl Fn(&Request) -> Option<K> + Send + Sync + 'static) -> Self {
+        Self::By(Arc::new(move |request| key(request).map(|key| KeyBuf::of(&key))))
+    }
+
+    /// The request's key; `None` where it is not limited.
+    pub(crate) fn of(&self, request: &Request) -> Option<KeyBuf> {
+        match self {
+            Self::Host => Some(host_key(request.url())),
+            Self::Shared => Some(KeyBuf::of(&())),
+            Self::By(key) => key(request),
+        }
+    }
+}
+
+impl fmt::Debug for RequestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "Host",
+            Self::Shared => "Shared",
+            Self::By(_) => "By(..)",
+        })
+    }
+}
+
+/// The host, with its port if the URL names one that is not the scheme's own.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::Method;
+
+    fn request(url: &str) -> Request {
+        Request::new(Method::GET, url.parse().unwrap())
+    }
+
+    #[test]
+    fn scheme_host_and_effective_port_make_a_host() {
+        let of = |url| RequestKey::Host.of(&request(url));
+        assert_eq!(of("https://a.example/x?y"), of("https://user:password@A.example:443/z"));
+        let different = ["https://a.example", "http://a.example", "https://a.example:8443", "https://b.example"];
+        for (i, a) in different.iter().enumerate() {
+            for b in &different[..i] {
+                assert_ne!(of(a), of(b), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_shared_key_is_one_for_all() {
+        let of = |url| RequestKey::Shared.of(&request(url));
+        assert_eq!(of("https://a.example"), of("http://b.example:81/c"));
+    }
+
+    #[test]
+    fn a_closure_names_any_key_or_none() {
+        let by_path = RequestKey::by(|request| (request.url().path() != "/health").then(|| request.url().path().len()));
+        assert_eq!(by_path.of(&request("https://a.example/12345")), Some(KeyBuf::of(&6_usize)));
+        assert_eq!(by_path.of(&request("https://a.example/health")), None);
+    }
+
+    #[test]
+    fn an_authority_has_no_credentials() {
+        assert_eq!(authority(&"https://user:password@a.example:8443/x?key=1".parse().unwrap()), "a.example:8443");
+        assert_eq!(authority(&"https://a.example:443/".parse().unwrap()), "a.example");
+        assert_eq!(authority(&"http://[::1]:80/".parse().unwrap()), "[::1]");
+    }
+}

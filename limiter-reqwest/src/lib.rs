@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod key;
+mod middleware;
+mod obey;
+
+pub use error::RateLimitError;
+pub use key::host_key;
+pub use middleware::RateLimitMiddleware;

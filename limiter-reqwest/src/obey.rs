@@ -1,0 +1,133 @@
+//! What servers ask for, and how it is kept.
+
+use limiter_core::{
+    Error, KeyBuf, Limiter, Store,
+    http::{Advice, parse_retry_after, read_advice},
+};
+use reqwest::{
+    StatusCode,
+    header::{AGE, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
+};
+use std::time::{Duration, SystemTime};
+
+/// How long an answer asks that nothing be sent; not capped.
+///
+/// `Retry-After` goes before `RateLimit` fields (draft-ietf-httpapi-ratelimit-headers-11, section 5), and is read where
+/// RFC 9110 and RFC 6585 give it this meaning. An answer from a cache says nothing of the server now.
+pub(crate) fn asked_pause(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    if headers.contains_key(AGE) {
+        return None;
+    }
+    let pause = retry_after(status, headers, now).or_else(|| until_reset(headers, now));
+    pause.filter(|pause| !pause.is_zero())
+}
+
+/// Blocks `key` for `pause`, for everybody who uses the limiter's store; a longer block that stands already is kept.
+pub(crate) async fn pause<S: Store>(limiter: &Limiter<S>, key: &KeyBuf, pause: Duration) -> Result<(), Error> {
+    let standing = limiter.check_n_async(key, 0).await?.blocked_for();
+    if standing < pause {
+        limiter.block_async(key, pause).await?;
+    }
+    Ok(())
+}
+
+fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::PAYLOAD_TOO_LARGE) = status
+    else {
+        return None;
+    };
+    let date = headers.get(DATE).map(HeaderValue::as_bytes);
+    parse_retry_after(headers.get(RETRY_AFTER)?.as_bytes(), date, now)
+}
+
+/// The longest pause over the server's policies of which nothing remains.
+fn until_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let advice = read_advice(now, |name| headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    advice.iter().filter_map(Advice::pause).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use limiter_core::{ManualClock, Timestamp};
+
+    const TOO_MANY: u16 = 429;
+
+    fn asked(status: u16, fields: &[(&'static str, &str)]) -> Option<u64> {
+        let headers = fields.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        asked_pause(StatusCode::from_u16(status).unwrap(), &headers, now).map(|pause| pause.as_secs())
+    }
+
+    #[test]
+    fn retry_after_counts_on_refusals_only() {
+        for (status, expected) in
+            [(429, Some(7)), (503, Some(7)), (413, Some(7)), (200, None), (301, None), (500, None)]
+        {
+            assert_eq!(asked(status, &[("retry-after", "7")]), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_date_counts_from_the_answers_own() {
+        let until = ("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT");
+        assert_eq!(asked(TOO_MANY, &[until]), Some(30));
+        assert_eq!(asked(TOO_MANY, &[until, ("date", "Sun, 06 Nov 1994 08:50:02 GMT")]), Some(5));
+        assert_eq!(asked(TOO_MANY, &[until, ("date", "Sun, 06 Nov 1994 09:00:00 GMT")]), None);
+    }
+
+    #[test]
+    fn nothing_left_pauses_until_the_reset_whatever_the_status() {
+        for fields in [
+            [("ratelimit", r#""default";r=0;t=30"#)].as_slice(),
+            &[("ratelimit", r#""burst";r=0;t=2, "daily";r=0;t=30, "monthly";r=9;t=9999"#)],
+            &[("ratelimit", "limit=100, remaining=0, reset=30")],
+            &[("ratelimit-limit", "100"), ("ratelimit-remaining", "0"), ("ratelimit-reset", "30")],
+            &[("x-ratelimit-limit", "100"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "30")],
+        ] {
+            assert_eq!(asked(200, fields), Some(30), "{fields:?}");
+            assert_eq!(asked(TOO_MANY, fields), Some(30), "{fields:?}");
+        }
+        assert_eq!(asked(200, &[("ratelimit", r#""default";r=1;t=30"#)]), None);
+        assert_eq!(asked(200, &[("ratelimit", r#""default";r=0"#)]), None);
+    }
+
+    #[test]
+    fn retry_after_goes_first_unless_it_is_malformed() {
+        let nothing_left = ("ratelimit", r#""default";r=0;t=30"#);
+        assert_eq!(asked(TOO_MANY, &[("retry-after", "2"), nothing_left]), Some(2));
+        assert_eq!(asked(TOO_MANY, &[("retry-after", "0"), nothing_left]), None);
+        assert_eq!(asked(TOO_MANY, &[("retry-after", "soon"), nothing_left]), Some(30));
+        assert_eq!(asked(200, &[("retry-after", "2"), nothing_left]), Some(30));
+    }
+
+    #[test]
+    fn what_a_cache_says_is_ignored() {
+        assert_eq!(asked(503, &[("retry-after", "7"), ("age", "3")]), None);
+        assert_eq!(asked(200, &[("ratelimit", r#""default";r=0;t=30"#), ("age", "0")]), None);
+    }
+
+    #[test]
+    fn malformed_values_are_ignored() {
+        for value in ["", "-1", "soon", "1s", "1e9", "\u{0661}", "Sun, 31 Feb 1994 08:50:07 GMT"] {
+            assert_eq!(asked(TOO_MANY, &[("retry-after", value)]), None, "{value:?}");
+        }
+        assert_eq!(asked(200, &[("ratelimit", r#""default";r=0;t=-5"#)]), None);
+        assert_eq!(asked(TOO_MANY, &[]), None);
+    }
+
+    #[tokio::test]
+    async fn a_shorter_pause_does_not_end_a_longer_one() {
+        let clock = ManualClock::new(Timestamp::from_micros(1_000_000_000));
+        let quota = "sliding_log 10/s".parse().unwrap();
+        let limiter = Limiter::builder(quota).clock(clock.clone()).build();
+        let (key, seconds) = (KeyBuf::of("a"), Duration::from_secs);
+        for (asked, blocked) in [(30, 30), (5, 30), (40, 40)] {
+            pause(&limiter, &key, seconds(asked)).await.unwrap();
+            assert_eq!(limiter.peek(&key).unwrap().blocked_for(), seconds(blocked));
+        }
+        clock.advance(seconds(39));
+        pause(&limiter, &key, seconds(5)).await.unwrap();
+        assert_eq!(limiter.peek(&key).unwrap().blocked_for(), seconds(5));
+    }
+}

@@ -1,0 +1,49 @@
+//! What the tests share.
+#![allow(dead_code)] // each test uses a part
+
+use limiter_core::{Limiter, ManualClock, Timestamp};
+use limiter_reqwest::RateLimitMiddleware;
+use reqwest::Client;
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
+
+pub(crate) fn client(limits: RateLimitMiddleware) -> ClientWithMiddleware {
+    ClientBuilder::new(plain_client()).with(limits).build()
+}
+
+/// Without the proxy that the environment may name: the servers are on this machine.
+pub(crate) fn plain_client() -> Client {
+    Client::builder().no_proxy().build().unwrap()
+}
+
+/// A limiter in virtual time. The network's time stays real: what is awaited takes some, and moves no clock.
+pub(crate) fn virtual_limiter(quota: &str) -> (Limiter, ManualClock) {
+    let clock = ManualClock::new(Timestamp::from_micros(1_000_000_000));
+    let limiter = Limiter::builder(quota.parse().unwrap()).clock(clock.clone()).sleep(clock.clone()).build();
+    (limiter, clock)
+}
+
+/// Waits for something that must come, however slow the machine is.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it never came: {what}");
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// `n` times `GET`, each in a task of its own; all are in line when this returns.
+pub(crate) async fn in_line(client: &ClientWithMiddleware, limiter: &Limiter, url: &str, n: usize) -> Vec<Task> {
+    let before = limiter.waiting();
+    let tasks = (0..n).map(|_| tokio::spawn(status(client.clone(), url.into()))).collect();
+    eventually("all wait", || limiter.waiting() == before + n).await;
+    tasks
+}
+
+pub(crate) type Task = tokio::task::JoinHandle<u16>;
+
+/// The status that a `GET` is answered with.
+pub(crate) async fn status(client: ClientWithMiddleware, url: Arc<str>) -> u16 {
+    client.get(&*url).send().await.unwrap().status().as_u16()
+}

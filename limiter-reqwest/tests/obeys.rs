@@ -1,0 +1,189 @@
+//! Servers that ask for a pause get it, from every task and to the microsecond.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{client, eventually, in_line, status, virtual_limiter};
+use limiter_core::{Limiter, http::DEFAULT_CAP};
+use limiter_reqwest::{RateLimitMiddleware, host_key};
+use reqwest_middleware::ClientWithMiddleware;
+use std::time::{Duration, Instant};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn answer(status: u16, fields: &[(&str, &str)]) -> ResponseTemplate {
+    fields.iter().fold(ResponseTemplate::new(status), |answer, &(name, value)| answer.insert_header(name, value))
+}
+
+/// A server that gives `first` to its first request and 200 to all others.
+async fn server(first: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(first).up_to_n_times(1).mount(&server).await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    server
+}
+
+async fn requests(server: &MockServer) -> usize {
+    server.received_requests().await.unwrap().len()
+}
+
+/// The pause of a host after one answer of this status with these fields.
+async fn pause_after(status: u16, fields: &[(&str, &str)]) -> Duration {
+    pause_under(|limits| limits, status, fields).await
+}
+
+async fn pause_under(
+    set: impl FnOnce(RateLimitMiddleware) -> RateLimitMiddleware,
+    status: u16,
+    fields: &[(&str, &str)],
+) -> Duration {
+    let (limiter, _) = virtual_limiter("sliding_log 100/s");
+    let server = server(answer(status, fields)).await;
+    let client = client(set(RateLimitMiddleware::new(limiter.clone())));
+    assert_eq!(common::status(client, server.uri().into()).await, status, "the response is passed on");
+    blocked_for(&limiter, &server)
+}
+
+fn blocked_for(limiter: &Limiter, server: &MockServer) -> Duration {
+    limiter.peek(host_key(&server.uri().parse().unwrap())).unwrap().blocked_for()
+}
+
+async fn get(client: &ClientWithMiddleware, server: &MockServer) -> u16 {
+    status(client.clone(), server.uri().into()).await
+}
+
+#[tokio::test]
+async fn a_429_pauses_every_task_of_its_host_and_of_no_other() {
+    let (limiter, clock) = virtual_limiter("sliding_log 100/s");
+    let client = client(RateLimitMiddleware::new(limiter.clone()));
+    let refusing = server(answer(429, &[("retry-after", "5")])).await;
+    let other = server(answer(200, &[])).await;
+
+    assert_eq!(get(&client, &refusing).await, 429);
+    let tasks = in_line(&client, &limiter, &refusing.uri(), 3).await;
+    assert_eq!(get(&client, &other).await, 200);
+
+    clock.advance(seconds(5) - MICROSECOND);
+    assert_eq!((limiter.waiting(), requests(&refusing).await), (3, 1));
+    clock.advance(MICROSECOND);
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 200);
+    }
+    assert_eq!(requests(&refusing).await, 4);
+}
+
+#[tokio::test]
+async fn who_is_in_line_already_waits_until_the_pause_ends() {
+    let (limiter, clock) = virtual_limiter("sliding_log 1/s");
+    let client = client(RateLimitMiddleware::new(limiter.clone()));
+    let slow_refusal = answer(429, &[("retry-after", "5")]).set_delay(Duration::from_millis(300));
+    let server = server(slow_refusal).await;
+
+    let first = tokio::spawn(status(client.clone(), server.uri().into()));
+    eventually("the first is granted", || {
+        limiter.peek(host_key(&server.uri().parse().unwrap())).unwrap().remaining() == 0
+    })
+    .await;
+    let mut tasks = in_line(&client, &limiter, &server.uri(), 2).await;
+    assert_eq!(first.await.unwrap(), 429);
+
+    clock.advance(seconds(5) - MICROSECOND);
+    assert_eq!((limiter.waiting(), requests(&server).await), (2, 1));
+    clock.advance(MICROSECOND);
+    assert_eq!(tasks.remove(0).await.unwrap(), 200);
+    assert_eq!(limiter.waiting(), 1);
+    clock.advance(seconds(1) + MICROSECOND);
+    assert_eq!(tasks.remove(0).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn in_real_time_too() {
+    let limits = RateLimitMiddleware::new(Limiter::parse("sliding_log 100/s").unwrap());
+    let client = client(limits);
+    let server = server(answer(503, &[("retry-after", "1")])).await;
+    assert_eq!(get(&client, &server).await, 503);
+    let refused = Instant::now();
+    let tasks = [(); 3].map(|()| tokio::spawn(status(client.clone(), server.uri().into())));
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 200);
+        // The pause began before the answer was passed on, by the time that took.
+        assert!(refused.elapsed() > Duration::from_millis(900), "{:?}", refused.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn seconds_and_dates_on_429_503_and_413() {
+    for status in [429, 503, 413] {
+        assert_eq!(pause_after(status, &[("retry-after", "7")]).await, seconds(7), "{status}");
+    }
+    let until = ("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT");
+    let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    assert_eq!(pause_after(503, &[until, date]).await, seconds(30));
+}
+
+#[tokio::test]
+async fn retry_after_on_success_is_ignored() {
+    for status in [200, 202, 301, 404] {
+        assert_eq!(pause_after(status, &[("retry-after", "7")]).await, Duration::ZERO, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_remaining_pauses_until_the_reset() {
+    let nothing_left = ("ratelimit", r#""default";r=0;t=30"#);
+    assert_eq!(pause_after(200, &[nothing_left]).await, seconds(30));
+    assert_eq!(pause_after(200, &[("ratelimit", r#""default";r=1;t=30"#)]).await, Duration::ZERO);
+    assert_eq!(pause_after(200, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "9")]).await, seconds(9));
+    assert_eq!(pause_after(200, &[nothing_left, ("age", "1")]).await, Duration::ZERO);
+    assert_eq!(pause_after(429, &[nothing_left, ("retry-after", "2")]).await, seconds(2));
+}
+
+#[tokio::test]
+async fn malformed_values_are_ignored() {
+    for value in ["soon", "-1", "1s", "Sun, 31 Feb 1994 08:50:07 GMT"] {
+        assert_eq!(pause_after(429, &[("retry-after", value)]).await, Duration::ZERO, "{value}");
+    }
+    for value in ["default;r=0;t=30, \"", "r=0;t=30", r#""default";r=0;t="#] {
+        assert_eq!(pause_after(200, &[("ratelimit", value)]).await, Duration::ZERO, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn absurd_values_are_capped() {
+    let absurd = [("retry-after", "99999999999999999999")];
+    assert_eq!(pause_after(429, &absurd).await, DEFAULT_CAP);
+    assert_eq!(pause_after(200, &[("ratelimit", r#""default";r=0;t=999999999999999"#)]).await, DEFAULT_CAP);
+    assert_eq!(pause_under(|limits| limits.max_pause(seconds(2)), 429, &absurd).await, seconds(2));
+    assert_eq!(pause_under(|limits| limits.max_pause(Duration::ZERO), 429, &absurd).await, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_shorter_pause_does_not_end_a_longer_one() {
+    let (limiter, _) = virtual_limiter("sliding_log 100/s");
+    let client = client(RateLimitMiddleware::new(limiter.clone()).cost(|_| 0)); // so that nobody waits
+    let server = MockServer::start().await;
+    for (told, pause) in [("30", 30), ("5", 30), ("40", 40), ("0", 40)] {
+        server.reset().await;
+        Mock::given(any()).respond_with(answer(429, &[("retry-after", told)])).mount(&server).await;
+        assert_eq!(get(&client, &server).await, 429);
+        assert_eq!(blocked_for(&limiter, &server), seconds(pause), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_pause_of_a_shared_quota_holds_all_its_hosts() {
+    let (limiter, clock) = virtual_limiter("sliding_log 100/s");
+    let client = client(RateLimitMiddleware::new(limiter.clone()).shared());
+    let (refusing, other) = (server(answer(429, &[("retry-after", "5")])).await, server(answer(200, &[])).await);
+    assert_eq!(get(&client, &refusing).await, 429);
+    let tasks = in_line(&client, &limiter, &other.uri(), 2).await;
+    clock.advance(seconds(5));
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 200);
+    }
+}
