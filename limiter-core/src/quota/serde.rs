@@ -3,7 +3,9 @@
 use crate::{Algorithm, Quota, Rate};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error, MapAccess, SeqAccess, Unexpected, Visitor, value::MapAccessDeserializer, value::SeqAccessDeserializer},
+    de::{
+        Error, MapAccess, SeqAccess, Unexpected, Visitor, value::MapAccessDeserializer, value::SeqAccessDeserializer,
+    },
 };
 use std::{fmt, time::Duration};
 
