@@ -151,7 +151,7 @@ async fn an_extractors_limit_keeps_its_layers_name_and_cost() {
     let configured = limit("5/h").policy_name(PolicyName::new("tenant").unwrap()).cost(|_| 5);
     let by_method = from_extractor(configured, |method: http::Method| method.to_string());
     let server = serve(Router::new().route("/", get(async || "").layer(by_method))).await;
-    assert_eq!(server.get("/").await.headers["ratelimit"], r#""tenant";r=0;t=3600"#);
+    assert_eq!(server.get("/").await.headers["ratelimit"], r#""tenant";r=0;t=720"#);
     assert_eq!(server.get("/").await.status, 429);
 }
 

@@ -171,6 +171,10 @@ pub enum Error {
         /// The most that may wait at once.
         waiting: usize,
     },
+    /// A decision over several keys without any.
+    NothingAsked,
+    /// A decision over limiters that keep their states in different stores, which cannot decide in one step.
+    SeveralStores,
     /// The store failed.
     Store(StoreError),
 }
@@ -185,6 +189,10 @@ impl fmt::Display for Error {
                 write!(f, "the wait would be {needed:?}, above the {allowed:?} allowed")
             }
             Self::QueueFull { waiting } => write!(f, "{waiting} callers wait already, the most this limiter lets wait"),
+            Self::NothingAsked => write!(f, "a decision over several keys needs at least one"),
+            Self::SeveralStores => {
+                write!(f, "the limiters asked together keep their states in different stores; give them clones of one")
+            }
             Self::Store(_) => write!(f, "the limiter's store failed"),
         }
     }

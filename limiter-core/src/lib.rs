@@ -18,7 +18,7 @@ pub use clock::{Clock, ManualClock, MonotonicClock, SystemClock, Timestamp};
 pub use decision::{Decision, RateState};
 pub use error::{Error, QuotaError, StoreError, StoreErrorKind};
 pub use key::{Key, KeyBuf};
-pub use limiter::{Limiter, LimiterBuilder};
+pub use limiter::{All, Ask, Limiter, LimiterBuilder};
 pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
 pub use store::{LocalStore, MemoryStore, Store};

@@ -53,7 +53,7 @@ fn frozen(quota: &str) -> Limiter {
 fn one_hot_key_admits_exactly_the_quota() {
     for quota in QUOTAS {
         let limiter = frozen(quota);
-        let capacity = limiter.quota().capacity();
+        let capacity = limiter.quota().unwrap().capacity();
         let admitted = on_all_threads(|_| (0..2000).filter(|_| limiter.check("hot").unwrap().allowed()).count() as u64);
         assert_eq!(admitted, capacity, "{quota}");
     }
@@ -63,7 +63,7 @@ fn one_hot_key_admits_exactly_the_quota() {
 fn mixed_costs_never_pass_the_quota_and_fill_it() {
     for quota in QUOTAS {
         let limiter = frozen(quota);
-        let capacity = limiter.quota().capacity();
+        let capacity = limiter.quota().unwrap().capacity();
         let admitted = on_all_threads(|thread| {
             let costs = (0..2000).map(|i| 1 + (i + thread as u64) % 7);
             costs.filter(|&cost| limiter.check_n("hot", cost).unwrap().allowed()).sum()

@@ -121,7 +121,7 @@ fn grants_come_at_their_exact_instants_in_order() {
         ("sliding_window 1/s", [1_000_001, 2_000_001, 3_000_001, 4_000_001]),
     ] {
         let (limiter, clock) = limiter(quota);
-        limiter.check_n("k", limiter.quota().capacity()).unwrap();
+        limiter.check_n("k", limiter.quota().unwrap().capacity()).unwrap();
         let mut crowd = Crowd::new(&clock);
         let numbers = [0; 4].map(|_| crowd.add(limiter.acquire("k")).unwrap());
         let expected: Vec<_> = numbers.into_iter().zip(instants).collect();
@@ -328,6 +328,20 @@ fn a_restamped_permit_counts_from_its_answer() {
     clock.advance(Duration::from_millis(300));
     ready(permit.restamp()).unwrap();
     assert_eq!(limiter.peek("k").unwrap().retry_after(), Some(Duration::from_micros(1_000_001)));
+}
+
+#[test]
+fn a_restamp_tells_nobody_in_line_that_it_is_too_late() {
+    let (limiter, clock) = limiter("sliding_log 2/s");
+    let mut crowd = Crowd::new(&clock);
+    drop(crowd.add(limiter.acquire("k")));
+    clock.advance(Duration::from_millis(900));
+    let permit = crowd.add(limiter.acquire("k")).unwrap_err().unwrap();
+    clock.advance(Duration::from_millis(20));
+    let waiting = crowd.add(limiter.acquire("k").timeout(Duration::from_millis(200))).unwrap();
+    clock.advance(Duration::from_millis(30));
+    permit.restamp_detached(); // at no instant do the units count twice
+    assert_eq!(granted(crowd.run()), [(waiting, 1_000_001)]);
 }
 
 /// Runs a future that is ready at once.

@@ -12,10 +12,7 @@ use reqwest_middleware::{Error, Middleware, Next};
 use std::{
     collections::HashMap,
     fmt,
-    future::Future,
-    pin::pin,
     sync::Arc,
-    task::{Context, Waker},
     time::{Duration, SystemTime},
 };
 
@@ -156,8 +153,9 @@ impl<S: Store> RateLimitMiddleware<S> {
         of_host.unwrap_or(&self.limiter)
     }
 
-    fn restamps(&self, limiter: &Limiter<S>) -> bool {
-        self.restamp.unwrap_or(limiter.quota().algorithm() == Algorithm::SlidingLog)
+    fn restamps(&self, limiter: &Limiter<S>, key: &KeyBuf) -> bool {
+        let is_log = || limiter.with_quota_of(key, |quota| quota.algorithm() == Algorithm::SlidingLog);
+        self.restamp.unwrap_or_else(is_log)
     }
 
     /// Pauses the key if the answer asks for it. A store that fails here pauses nobody; the answer is as good as ever.
@@ -182,7 +180,7 @@ impl<S: Store> Middleware for RateLimitMiddleware<S> {
         let permit =
             granted.map_err(|reason| Error::middleware(RateLimitError::new(authority(request.url()), reason)))?;
 
-        let sent = Sent { permit: Some(permit), restamp: self.restamps(limiter) };
+        let sent = Sent { permit: Some(permit), restamp: self.restamps(limiter, &key) };
         let answer = next.run(request, extensions).await;
         if let Ok(response) = &answer {
             self.obey(response, limiter, &key).await;
@@ -232,11 +230,10 @@ impl<S: Store> Sent<S> {
 }
 
 impl<S: Store> Drop for Sent<S> {
-    /// Nobody waits for the answer any more, yet the server may have counted it until now. A store in this process has
-    /// done the restamp at the first poll; one elsewhere may not get it, and counts from the grant.
+    /// Nobody waits for the answer any more, yet the server may have counted it until now.
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take().filter(|_| self.restamp) {
-            let _ = pin!(permit.restamp()).poll(&mut Context::from_waker(Waker::noop()));
+            permit.restamp_detached();
         }
     }
 }
@@ -274,8 +271,9 @@ mod tests {
         let log = Limiter::parse("sliding_log 1/s").unwrap();
         let bucket = Limiter::parse("1/s").unwrap();
         let limits = RateLimitMiddleware::new(log.clone());
-        assert!(limits.restamps(&log) && !limits.restamps(&bucket));
-        assert!(limits.clone().restamp(true).restamps(&bucket));
-        assert!(!limits.restamp(false).restamps(&log));
+        let key = KeyBuf::new();
+        assert!(limits.restamps(&log, &key) && !limits.restamps(&bucket, &key));
+        assert!(limits.clone().restamp(true).restamps(&bucket, &key));
+        assert!(!limits.restamp(false).restamps(&log, &key));
     }
 }

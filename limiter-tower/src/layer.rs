@@ -3,7 +3,7 @@
 use crate::{
     FieldSet, PolicyName, RateLimit,
     key::{Global, KeyExtractor},
-    response::Answers,
+    response::AnswersByQuota,
 };
 use http::request::Parts;
 use limiter_core::{Limiter, MemoryStore, Store};
@@ -36,7 +36,7 @@ pub(crate) struct Settings<S: Store> {
     pub(crate) limiter: Limiter<S>,
     pub(crate) key: Arc<dyn KeyExtractor>,
     pub(crate) cost: Option<Arc<Cost>>,
-    pub(crate) answers: Arc<Answers>,
+    pub(crate) answers: Arc<AnswersByQuota>,
 }
 
 pub(crate) type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
@@ -56,7 +56,7 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn new(limiter: Limiter<S>) -> Self {
-        let answers = Answers::new(PolicyName::default(), FieldSet::default(), limiter.quota());
+        let answers = AnswersByQuota::new(PolicyName::default(), FieldSet::default(), limiter.quota().as_ref());
         Self(Arc::new(Settings { limiter, key: Arc::new(Global), cost: None, answers: Arc::new(answers) }))
     }
 
@@ -115,7 +115,8 @@ impl<S: Store> RateLimitLayer<S> {
     /// ```
     pub fn policy_name(self, name: PolicyName) -> Self {
         self.with(|settings| {
-            settings.answers = Arc::new(Answers::new(name, settings.answers.fields(), settings.limiter.quota()));
+            let fields = settings.answers.fields();
+            settings.answers = Arc::new(AnswersByQuota::new(name, fields, settings.limiter.quota().as_ref()));
         })
     }
 
@@ -139,7 +140,8 @@ impl<S: Store> RateLimitLayer<S> {
     pub fn fields(self, fields: impl Into<FieldSet>) -> Self {
         self.with(|settings| {
             let name = settings.answers.name().clone();
-            settings.answers = Arc::new(Answers::new(name, fields.into(), settings.limiter.quota()));
+            let quota = settings.limiter.quota();
+            settings.answers = Arc::new(AnswersByQuota::new(name, fields.into(), quota.as_ref()));
         })
     }
 

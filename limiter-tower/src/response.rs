@@ -9,12 +9,15 @@ use limiter_core::{
     Decision, Error, Quota, Rate,
     http::{self as text, Generation, Policy, PolicyState},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 /// Makes every answer of a layer; what is the same for all of them is rendered once.
 #[derive(Clone)]
 pub(crate) struct Answers {
-    name: PolicyName,
     fields: FieldSet,
     policies: Box<[RatePolicy]>,
     policy_field: Option<HeaderValue>,
@@ -28,21 +31,23 @@ struct RatePolicy {
     window: Duration,
 }
 
-/// Why a request cannot be decided on.
-pub(crate) enum Failure {
-    Key(KeyError),
-    Limiter(Error),
+/// The answers of a layer for each quota it meets: one, unless the quota depends on the key or is changed.
+pub(crate) struct AnswersByQuota {
+    name: PolicyName,
+    fields: FieldSet,
+    /// By fingerprint; the one the limiter started with.
+    first: Option<(u64, Arc<Answers>)>,
+    others: RwLock<HashMap<u64, Arc<Answers>>>,
 }
 
-impl Answers {
-    pub(crate) fn new(name: PolicyName, fields: FieldSet, quota: &Quota) -> Self {
-        let policies: Box<[_]> = match quota.rates() {
-            [rate] => [RatePolicy::new(name.clone(), rate)].into(),
-            rates => rates.iter().map(|rate| RatePolicy::new(name_for(&name, rate), rate)).collect(),
-        };
-        let policy_field = fields.policy_field(policies.iter().map(RatePolicy::announced));
-        let policy_field = policy_field.and_then(|(_, value)| HeaderValue::try_from(value).ok());
-        Self { name, fields, policies, policy_field }
+/// As many other quotas are remembered; with more, answers are made anew.
+const MOST_QUOTAS: usize = 1024;
+
+impl AnswersByQuota {
+    pub(crate) fn new(name: PolicyName, fields: FieldSet, quota: Option<&Quota>) -> Self {
+        let make = |quota: &Quota| (quota.fingerprint(), Arc::new(Answers::new(&name, fields, quota)));
+        let first = quota.map(make);
+        Self { name, fields, first, others: RwLock::default() }
     }
 
     pub(crate) fn name(&self) -> &PolicyName {
@@ -51,6 +56,39 @@ impl Answers {
 
     pub(crate) fn fields(&self) -> FieldSet {
         self.fields
+    }
+
+    pub(crate) fn of(&self, quota: &Quota) -> Arc<Answers> {
+        match &self.first {
+            Some((fingerprint, answers)) if *fingerprint == quota.fingerprint() => Arc::clone(answers),
+            _ => self.other(quota),
+        }
+    }
+
+    #[cold]
+    fn other(&self, quota: &Quota) -> Arc<Answers> {
+        let fingerprint = quota.fingerprint();
+        if let Some(answers) = self.others.read().unwrap_or_else(PoisonError::into_inner).get(&fingerprint) {
+            return Arc::clone(answers);
+        }
+        let answers = Arc::new(Answers::new(&self.name, self.fields, quota));
+        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        if others.len() < MOST_QUOTAS {
+            others.insert(fingerprint, Arc::clone(&answers));
+        }
+        answers
+    }
+}
+
+impl Answers {
+    pub(crate) fn new(name: &PolicyName, fields: FieldSet, quota: &Quota) -> Self {
+        let policies: Box<[_]> = match quota.rates() {
+            [rate] => [RatePolicy::new(name.clone(), rate)].into(),
+            rates => rates.iter().map(|rate| RatePolicy::new(name_for(name, rate), rate)).collect(),
+        };
+        let policy_field = fields.policy_field(policies.iter().map(RatePolicy::announced));
+        let policy_field = policy_field.and_then(|(_, value)| HeaderValue::try_from(value).ok());
+        Self { fields, policies, policy_field }
     }
 
     /// 429 (RFC 6585 §4).
@@ -64,16 +102,15 @@ impl Answers {
         response
     }
 
-    pub(crate) fn failed<B: From<String>>(&self, failure: &Failure) -> Response<B> {
-        match failure {
-            Failure::Key(error) => problem(error.status(), about_blank(error.status(), error.detail())),
-            Failure::Limiter(error @ Error::NeverFits { .. }) => {
+    pub(crate) fn failed<B: From<String>>(&self, error: &Error) -> Response<B> {
+        match error {
+            Error::NeverFits { .. } => {
                 let body = text::cost_too_large(Some(&error.to_string()));
                 let mut response = problem(StatusCode::PAYLOAD_TOO_LARGE, body);
                 self.add_policy_field(response.headers_mut());
                 response
             }
-            Failure::Limiter(_) => problem(StatusCode::SERVICE_UNAVAILABLE, text::temporary_reduced_capacity(None)),
+            _ => problem(StatusCode::SERVICE_UNAVAILABLE, text::temporary_reduced_capacity(None)),
         }
     }
 
@@ -110,7 +147,8 @@ impl Answers {
             name: &policy.name,
             limit: policy.limit,
             remaining: if for_all.is_some() { 0 } else { rate.remaining() },
-            reset_after: rate.reset_after(),
+            // Who has nothing left needs to know when the next unit is there, not when all of them are.
+            reset_after: if rate.remaining() > 0 { rate.reset_after() } else { rate.next_unit_after() },
             retry_after: for_all.or(Some(rate.retry_after()).filter(|wait| !wait.is_zero())),
         })
     }
@@ -150,8 +188,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    pub(crate) fn new(answers: &Arc<Answers>, decision: Decision) -> Self {
-        Self { answers: Arc::clone(answers), decision }
+    pub(crate) fn new(answers: Arc<Answers>, decision: Decision) -> Self {
+        Self { answers, decision }
     }
 
     /// A response that has its own `Retry-After` (a denial by a layer further in) is left alone: what this layer
@@ -163,16 +201,9 @@ impl Fields {
     }
 }
 
-impl From<KeyError> for Failure {
-    fn from(error: KeyError) -> Self {
-        Self::Key(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Limiter(error)
-    }
+/// The answer to a request whose key cannot be told.
+pub(crate) fn no_key<B: From<String>>(error: &KeyError) -> Response<B> {
+    problem(error.status(), about_blank(error.status(), error.detail()))
 }
 
 fn problem<B: From<String>>(status: StatusCode, body: String) -> Response<B> {
@@ -220,7 +251,7 @@ mod tests {
     use super::*;
 
     fn policy_field(quota: &str, name: &str) -> String {
-        let answers = Answers::new(name.parse().unwrap(), FieldSet::default(), &quota.parse().unwrap());
+        let answers = Answers::new(&name.parse().unwrap(), FieldSet::default(), &quota.parse().unwrap());
         answers.policy_field.unwrap().to_str().unwrap().to_owned()
     }
 

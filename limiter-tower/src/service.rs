@@ -1,12 +1,13 @@
 //! The service: one decision a request, made in `call`.
 
 use crate::{
+    KeyError,
     future::ResponseFuture,
     layer::Settings,
-    response::{Failure, Fields},
+    response::{Answers, Fields, no_key},
 };
 use http::{Request, Response, request::Parts};
-use limiter_core::{Decision, LocalStore, MemoryStore, Store};
+use limiter_core::{Decision, Error, LocalStore, MemoryStore, Store};
 use std::{
     fmt,
     sync::Arc,
@@ -61,28 +62,32 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let answers = &self.settings.answers;
         let fields = match self.settings.decide(&head) {
             Ok(None) => None,
-            Ok(Some(decision)) if decision.allowed() => {
+            Ok(Some((answers, Ok(decision)))) if decision.allowed() => {
                 head.extensions.insert(decision.clone());
                 Some(Fields::new(answers, decision))
             }
-            Ok(Some(denial)) => return ResponseFuture::answer(answers.denied(&denial)),
-            Err(failure) => return ResponseFuture::answer(answers.failed(&failure)),
+            Ok(Some((answers, Ok(denial)))) => return ResponseFuture::answer(answers.denied(&denial)),
+            Ok(Some((answers, Err(error)))) => return ResponseFuture::answer(answers.failed(&error)),
+            Err(error) => return ResponseFuture::answer(no_key(&error)),
         };
         ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), fields)
     }
 }
 
+/// What was decided, and how to tell it.
+type Decided = (Arc<Answers>, Result<Decision, Error>);
+
 impl<S: LocalStore> Settings<S> {
     /// `None` for a request without a key, which is not limited.
-    fn decide(&self, request: &Parts) -> Result<Option<Decision>, Failure> {
+    fn decide(&self, request: &Parts) -> Result<Option<Decided>, KeyError> {
         let Some(key) = self.key.key(request)? else {
             return Ok(None);
         };
         let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
-        Ok(Some(self.limiter.check_n(key, cost)?))
+        let answers = self.limiter.with_quota_of(&key, |quota| self.answers.of(quota));
+        Ok(Some((answers, self.limiter.check_n(key, cost))))
     }
 }
 

@@ -5,9 +5,10 @@
 mod common;
 
 use common::{Ready, request};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, request::Parts};
 use limiter_core::{
-    Clock, Decision, KeyState, Limiter, LimiterBuilder, LocalStore, ManualClock, StoreError, StoreErrorKind, Timestamp,
+    Clock, Decision, KeyState, Limiter, LimiterBuilder, LocalStore, ManualClock, Quota, StoreError, StoreErrorKind,
+    Timestamp,
     http::{read_advice, retry_after_seconds},
     store::{Adjust, Demand, Scope},
 };
@@ -47,7 +48,8 @@ fn problem(response: &Response<String>) -> Value {
 #[tokio::test]
 async fn admissions_say_what_is_left() {
     let service = layer("3/h").layer(Ready::default());
-    for left in [r#""default";r=2;t=1200"#, r#""default";r=1;t=2400"#, r#""default";r=0;t=3600"#] {
+    // Until all units are back; where none is left, until one is.
+    for left in [r#""default";r=2;t=1200"#, r#""default";r=1;t=2400"#, r#""default";r=0;t=1200"#] {
         let response = send(&service).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.body(), "hello");
@@ -223,6 +225,32 @@ async fn a_key_that_cannot_be_had_is_answered_and_never_unlimited() {
     assert_eq!(inner.calls(), 0);
 }
 
+#[tokio::test]
+async fn a_quota_that_depends_on_the_key_is_announced_as_that_keys() {
+    let (free, paid): (Quota, Quota) = ("2/h".parse().unwrap(), "100/min".parse().unwrap());
+    let limiter = Limiter::by_key(move |key| if key == b"paid" { paid.clone() } else { free.clone() }).build();
+    let service = RateLimitLayer::new(limiter)
+        .key(|request: &Parts| request.uri.path().trim_start_matches('/').to_owned())
+        .layer(Ready::default());
+    for (path, policy) in [("/free", "q=2;w=3600"), ("/paid", "q=100;w=60"), ("/free", "q=2;w=3600")] {
+        let mut request = request();
+        *request.uri_mut() = path.parse().unwrap();
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(field(&response, "ratelimit-policy"), format!(r#""default";{policy}"#));
+    }
+}
+
+#[tokio::test]
+async fn a_quota_changed_while_running_is_announced_at_once() {
+    let limiter = Limiter::parse("5/h").unwrap();
+    let service = RateLimitLayer::new(limiter.clone()).layer(Ready::default());
+    assert_eq!(field(&send(&service).await, "ratelimit-policy"), r#""default";q=5;w=3600"#);
+    limiter.set_quota("9/h".parse().unwrap());
+    let response = send(&service).await;
+    assert_eq!(field(&response, "ratelimit-policy"), r#""default";q=9;w=3600"#);
+    assert!(field(&response, "ratelimit").starts_with(r#""default";r=7;"#), "what was in use stays in use");
+}
+
 /// A store whose disk is gone.
 #[derive(Clone)]
 struct Broken;
@@ -256,6 +284,10 @@ impl LocalStore for Broken {
 
     fn now(&self, _: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
         Self::fail()
+    }
+
+    fn is_same(&self, _: &Self) -> bool {
+        true
     }
 
     fn snapshot(&self, _: Demand<'_>, _: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {

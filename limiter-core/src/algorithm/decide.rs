@@ -1,7 +1,7 @@
 //! The decision over one or several keys, all or nothing.
 
 use super::{KeyState, Level, Meter, state::with_cells};
-use crate::{Decision, Quota, Rate, RateState, clock::Timestamp};
+use crate::{Decision, Quota, Rate, RateState, clock::Timestamp, decision::RateWait};
 
 /// What a decision does with the units it finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +61,7 @@ pub(crate) fn decide_one<M: Meter>(
 ) -> Decision {
     let at = now.as_micros();
     if cost > meter.capacity() {
-        return Decision::of_one(now, None, RateState::new(0, rate, meter.level(state, at), 0));
+        return Decision::of_one(now, None, rate_state(0, rate, meter, state, at, 0));
     }
     let wait = if cost == 0 { 0 } else { meter.wait(state, at, cost) };
     if mode == Mode::Take && cost > 0 {
@@ -71,7 +71,34 @@ pub(crate) fn decide_one<M: Meter>(
             meter.take(state, at, 0);
         }
     }
-    Decision::of_one(now, Some(wait), RateState::new(0, rate, meter.level(state, at), wait))
+    let level = meter.level(state, at);
+    let rate_wait = match wait {
+        0 => next_unit(meter, state, at, level),
+        wait => RateWait::Denied(wait),
+    };
+    Decision::of_one(now, Some(wait), RateState::new(0, rate, level, rate_wait))
+}
+
+/// A rate's part of the decision; `denied_cost` is the cost that was denied, or 0.
+fn rate_state<M: Meter>(
+    demand: usize,
+    rate: &Rate,
+    meter: &M,
+    state: &M::State,
+    now: u64,
+    denied_cost: u64,
+) -> RateState {
+    let level = meter.level(state, now);
+    let wait = match denied_cost {
+        0 => next_unit(meter, state, now, level),
+        cost => RateWait::Denied(meter.wait(state, now, cost)),
+    };
+    RateState::new(demand, rate, level, wait)
+}
+
+#[inline]
+fn next_unit<M: Meter>(meter: &M, state: &M::State, now: u64, level: Level) -> RateWait {
+    RateWait::NextUnit(if level.remaining > 0 { 0 } else { meter.wait(state, now, 1) })
 }
 
 /// The time until the view's cost fits; `None` if it never can.
@@ -121,12 +148,11 @@ fn add_levels(decision: &mut Decision, demand: usize, view: &View<'_>, now: u64)
         view.quota,
         &view.state.cells,
         |meters, states| for ((rate, meter), state) in rates.zip(meters).zip(states) {
-            let wait = if asks > 0 { meter.wait(state, now, asks) } else { 0 };
-            decision.add_rate(RateState::new(demand, rate, meter.level(state, now), wait));
+            decision.add_rate(rate_state(demand, rate, meter, state, now, asks));
         },
         for rate in rates {
             let full = Level { remaining: rate.capacity(), reset_after_us: 0 };
-            decision.add_rate(RateState::new(demand, rate, full, 0));
+            decision.add_rate(RateState::new(demand, rate, full, RateWait::NextUnit(0)));
         }
     );
 }

@@ -1,7 +1,7 @@
 //! What a key keeps.
 
 use super::{Meter, fixed_window::Counted, sliding_log::Log, sliding_window::Counts};
-use crate::{Quota, clock::Timestamp, quota::Plan};
+use crate::{Quota, clock::Timestamp, quota::Plan, store::Adjust};
 use smallvec::SmallVec;
 
 /// The state of one key under one quota: what a store keeps.
@@ -45,6 +45,21 @@ impl KeyState {
     pub(crate) fn prepare(&mut self, quota: &Quota) {
         if matches!(self.cells, Cells::Fresh) {
             self.cells = Cells::new(quota);
+        }
+    }
+
+    /// Does what `adjust` says with `cost` units at `now`.
+    pub fn adjust(&mut self, quota: &Quota, now: Timestamp, cost: u64, adjust: Adjust) {
+        match adjust {
+            Adjust::Charge => self.charge(quota, now, cost),
+            Adjust::Refund { taken } => self.refund(quota, now, cost, taken),
+            Adjust::Restamp { taken } => {
+                // Charged first, so that a state filled to its brim by the take itself does not lose it on the way.
+                self.charge(quota, now, cost);
+                self.refund(quota, now, cost, taken);
+            }
+            Adjust::Block { until } => self.block(until),
+            Adjust::BlockAtLeast { until } => self.blocked_until = self.blocked_until.max(until.as_micros()),
         }
     }
 

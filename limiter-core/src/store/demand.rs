@@ -29,6 +29,8 @@ impl<'a> Demand<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Scope {
     name: Box<str>,
+    /// How often the limiter was restarted; each start knows nothing of the states before it.
+    start: u64,
     hash: u64,
 }
 
@@ -38,7 +40,14 @@ impl Scope {
     pub fn new(name: impl Into<Box<str>>) -> Self {
         let name = name.into();
         let hash = fnv(name.bytes());
-        Self { name, hash }
+        Self { name, start: 0, hash }
+    }
+
+    /// The same limiter, started anew.
+    pub(crate) fn next(&self) -> Self {
+        let start = self.start + 1;
+        let hash = fnv(self.name.bytes().chain(start.to_le_bytes()));
+        Self { name: self.name.clone(), start, hash }
     }
 
     /// The name.
@@ -65,9 +74,19 @@ pub enum Adjust {
         /// The instant of the take, as its decision tells it.
         taken: Timestamp,
     },
+    /// Counts a take of the demand's cost at `taken` from now on instead: a charge, then a refund, in one step.
+    Restamp {
+        /// The instant of the take, as its decision tells it.
+        taken: Timestamp,
+    },
     /// Denies every take of a cost above 0 until `until`; an instant in the past ends a block.
     Block {
         /// The end of the block.
+        until: Timestamp,
+    },
+    /// The same, but a block that ends later stays.
+    BlockAtLeast {
+        /// The earliest end of the block.
         until: Timestamp,
     },
 }

@@ -56,6 +56,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// The store's time.
     fn now(&self, clock: Option<&dyn Clock>) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
 
+    /// Whether the other handle is one of this very store, so that both can be decided on in one step.
+    fn is_same(&self, other: &Self) -> bool;
+
     /// [`take`](Self::take) without a future, where the store is in this process; `None` sends the caller there.
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
         let _ = (demands, clock);
@@ -115,6 +118,9 @@ pub trait LocalStore: Clone + Send + Sync + 'static {
     /// What can go wrong with the store.
     fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError>;
 
+    /// See [`Store::is_same`].
+    fn is_same(&self, other: &Self) -> bool;
+
     /// See [`Store::snapshot`].
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)>;
 }
@@ -147,6 +153,10 @@ impl<S: LocalStore> Store for S {
 
     async fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
         LocalStore::now(self, clock)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        LocalStore::is_same(self, other)
     }
 
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {

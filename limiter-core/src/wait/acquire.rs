@@ -5,7 +5,11 @@ use super::{
     queue::{Gone, Join, Seen, Waiter},
     task::{Task, block_on},
 };
-use crate::{Decision, Error, KeyBuf, Limiter, Timestamp, limiter::Core, store::Store};
+use crate::{
+    Decision, Error, KeyBuf, Limiter, Timestamp,
+    limiter::{Core, fits, never_fits},
+    store::Store,
+};
 use std::{
     fmt,
     future::{Future, IntoFuture},
@@ -137,16 +141,17 @@ enum AtOnce<S: Store> {
 impl<S: Store> Acquire<S> {
     /// The way without waiting, and without an allocation: nobody is in line and the store decides in place.
     fn at_once(&self) -> AtOnce<S> {
-        if self.cost > self.core.quota.capacity() {
-            return AtOnce::Answer(Err(self.core.never_fits(self.cost)));
-        }
-        if self.cost > 0 && self.core.queues.has(self.key.as_slice()) {
-            return AtOnce::Wait(None);
-        }
-        match self.core.take_now(self.key.as_slice(), self.cost) {
+        let key = self.key.as_slice();
+        let behind_others = self.cost > 0 && self.core.queues.has(key);
+        let decided = self.core.with_demand(key, self.cost, |demand| match fits(demand.quota, self.cost) {
+            Err(error) => Some(Err(error)),
+            Ok(()) if behind_others => None,
+            Ok(()) => Some(self.core.take_now(demand)?.map_err(Error::from)),
+        });
+        match decided {
             Some(Ok(decision)) if decision.allowed() => AtOnce::Answer(Ok(self.permit(decision))),
             Some(Ok(denied)) => AtOnce::Wait(Some(denied)),
-            Some(Err(error)) => AtOnce::Answer(Err(error.into())),
+            Some(Err(error)) => AtOnce::Answer(Err(error)),
             None => AtOnce::Wait(None),
         }
     }
@@ -175,7 +180,8 @@ impl<S: Store> Acquire<S> {
             let waiter = Waiter::new(self.cost, self.timeout.map(|allowed| (asked, allowed)));
             let driver =
                 |changed| Task::paused(driver::drive(Arc::clone(&self.core), Arc::clone(&key), changed, first_wait));
-            let joined = self.core.queues.join(&key, &self.core.quota, waiter, denied.is_some(), seen.take(), driver);
+            let joined =
+                self.core.queues.join(&key, &self.core.quota(&key), waiter, denied.is_some(), seen.take(), driver);
             let waiter = match joined {
                 Join::Queued(waiter) => waiter,
                 Join::First(waiter, driver) => {
@@ -198,7 +204,8 @@ impl<S: Store> Acquire<S> {
 
     /// The wait that a denial names, where the caller allows it.
     fn wait_of(&self, denied: &Decision) -> Result<Duration, Error> {
-        let wait = denied.retry_after().ok_or_else(|| self.core.never_fits(self.cost))?;
+        let quota = || self.core.quota(self.key.as_slice());
+        let wait = denied.retry_after().ok_or_else(|| never_fits(&quota(), self.cost))?;
         let needed = wait.saturating_add(self.core.buffer);
         match self.timeout {
             Some(allowed) if needed > allowed => Err(Error::WaitTooLong { needed, allowed }),

@@ -1,6 +1,10 @@
 //! Serves one key's line, for as long as anybody stands in it.
 
-use crate::{Error, Timestamp, limiter::Core, store::Store};
+use crate::{
+    Error, Timestamp,
+    limiter::{Core, never_fits},
+    store::{Adjust, Store},
+};
 use std::{
     future::Future,
     pin::Pin,
@@ -36,7 +40,7 @@ pub(super) async fn drive<S: Store>(
             }
             Ok(denied) => {
                 let Some(wait) = denied.retry_after() else {
-                    head.fail(core.never_fits(head.cost));
+                    head.fail(never_fits(&core.quota(&key), head.cost));
                     core.queues.pop(&key, &head);
                     continue;
                 };
@@ -49,7 +53,7 @@ pub(super) async fn drive<S: Store>(
                 if head.is_surprised(due)
                     && let Some(state) = core.snapshot(&key).await
                 {
-                    core.queues.reconsider(&key, &core.quota, state);
+                    core.queues.reconsider(&key, &core.quota(&key), state);
                 }
                 pause(&core, wait, &changed).await;
             }
@@ -63,7 +67,7 @@ pub(super) async fn drive<S: Store>(
 
 /// Returns units that nobody is there for any more. Should the store fail, they stay taken: never too much is admitted.
 pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, taken: Timestamp) {
-    let _ = core.refund(key, cost, taken).await;
+    let _ = core.adjust(key, cost, Adjust::Refund { taken }).await;
 }
 
 /// Sleeps for `wait` and the limiter's buffer, or until the line's head changes.

@@ -1,6 +1,6 @@
 //! What an acquisition leaves in hand.
 
-use super::task::block_on;
+use super::task::{Task, block_on};
 use crate::{
     Decision, Error, KeyBuf,
     limiter::Core,
@@ -21,7 +21,7 @@ pub struct Permit<S: Store> {
 }
 
 impl<S: Store> Permit<S> {
-    pub(super) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision) -> Self {
+    pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision) -> Self {
         Self { core, key, cost, decision }
     }
 
@@ -44,7 +44,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// The store's; the units then stay taken.
     pub async fn refund(self) -> Result<Decision, Error> {
-        self.core.refund(self.key.as_slice(), self.cost, self.decision.at()).await
+        self.core.adjust(self.key.as_slice(), self.cost, Adjust::Refund { taken: self.decision.at() }).await
     }
 
     /// [`refund`](Self::refund) from code without a runtime.
@@ -65,7 +65,8 @@ impl<S: Store> Permit<S> {
         if true_cost > self.cost {
             self.core.adjust(key, true_cost - self.cost, Adjust::Charge).await
         } else {
-            self.core.refund(key, self.cost - true_cost, self.decision.at()).await
+            let adjust = Adjust::Refund { taken: self.decision.at() };
+            self.core.adjust(key, self.cost - true_cost, adjust).await
         }
     }
 
@@ -84,11 +85,17 @@ impl<S: Store> Permit<S> {
     /// `sliding_log` of their limit is never above theirs, whatever the network's delays (up to a period).
     ///
     /// # Errors
-    /// The store's; the units are then counted at least once.
+    /// The store's; the units then count from the grant.
     pub async fn restamp(self) -> Result<Decision, Error> {
-        // The charge comes first: between the two the units count twice rather than not at all.
-        self.core.adjust(self.key.as_slice(), self.cost, Adjust::Charge).await?;
-        self.core.refund(self.key.as_slice(), self.cost, self.decision.at()).await
+        self.core.adjust(self.key.as_slice(), self.cost, Adjust::Restamp { taken: self.decision.at() }).await
+    }
+
+    /// [`restamp`](Self::restamp) for where nothing can be awaited, a `drop` above all. Should the store fail, the
+    /// units count from the grant.
+    pub fn restamp_detached(self) {
+        Task::start(async move {
+            let _ = self.restamp().await;
+        });
     }
 }
 

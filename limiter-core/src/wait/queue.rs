@@ -105,6 +105,12 @@ impl Queues {
         driver.run();
     }
 
+    /// [`nudge`](Self::nudge) on every line.
+    pub(crate) fn nudge_all(&self) {
+        let keys: Vec<Arc<[u8]>> = self.lock().keys().cloned().collect();
+        keys.iter().for_each(|key| self.nudge(key));
+    }
+
     /// The instant at which one more request of `cost` would be granted, if `state` is the key's now.
     pub(crate) fn expected(
         &self,

@@ -224,11 +224,7 @@ impl LocalStore for MemoryStore {
     fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         let Demand { quota, cost, .. } = demand;
         Ok(self.with_key(&demand, clock, |state, now| {
-            match adjust {
-                Adjust::Charge => state.charge(quota, now, cost),
-                Adjust::Refund { taken } => state.refund(quota, now, cost, taken),
-                Adjust::Block { until } => state.block(until),
-            }
+            state.adjust(quota, now, cost, adjust);
             decide(&mut [View { quota, state, cost: 0 }], now, Mode::Peek)
         }))
     }
@@ -250,6 +246,10 @@ impl LocalStore for MemoryStore {
 
     fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
         Ok(self.time(clock).at)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {

@@ -1,0 +1,110 @@
+//! How a limiter is put together.
+
+use super::{
+    Limiter,
+    core::{Core, Plan, Plans, Rule},
+};
+use crate::{
+    Clock, MemoryStore,
+    store::{Scope, Store},
+    wait::{Queues, Sleep, ThreadTimer},
+};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// Settings of a [`Limiter`]; see [`Limiter::builder`].
+#[must_use = "a builder makes its limiter in `build`"]
+pub struct LimiterBuilder<S: Store = MemoryStore> {
+    name: Option<Box<str>>,
+    rule: Rule,
+    store: S,
+    clock: Option<Arc<dyn Clock>>,
+    sleep: Arc<dyn Sleep>,
+    buffer: Duration,
+    max_wait: Option<Duration>,
+    max_waiters: usize,
+}
+
+impl LimiterBuilder {
+    pub(super) fn new(rule: Rule) -> Self {
+        Self {
+            name: None,
+            rule,
+            store: MemoryStore::new(),
+            clock: None,
+            sleep: Arc::new(ThreadTimer),
+            buffer: Duration::ZERO,
+            max_wait: None,
+            max_waiters: 100_000,
+        }
+    }
+}
+
+impl<S: Store> LimiterBuilder<S> {
+    /// Names the limiter. Limiters of different names share a store without meeting; the same name with the same
+    /// quota is the same limiter, in every process. Without a name, the quota's text is it, or `by-key` where a rule gives
+    /// the quotas.
+    pub fn name(mut self, name: impl Into<Box<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Keeps state in `store`.
+    pub fn store<T: Store>(self, store: T) -> LimiterBuilder<T> {
+        let Self { name, rule, clock, sleep, buffer, max_wait, max_waiters, .. } = self;
+        LimiterBuilder { name, rule, store, clock, sleep, buffer, max_wait, max_waiters }
+    }
+
+    /// Decides by `clock` instead of the store's own time.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Waits on `sleep` instead of the [`ThreadTimer`].
+    pub fn sleep(mut self, sleep: impl Sleep) -> Self {
+        self.sleep = Arc::new(sleep);
+        self
+    }
+
+    /// Adds slack to each wait, for servers whose clocks or windows differ from ours. None by default.
+    pub fn buffer(mut self, slack: Duration) -> Self {
+        self.buffer = slack;
+        self
+    }
+
+    /// How long [`acquire`](Limiter::acquire) waits at most where the call does not say; for ever by default.
+    pub fn max_wait(mut self, limit: Duration) -> Self {
+        self.max_wait = Some(limit);
+        self
+    }
+
+    /// How many callers can wait at once, over all keys; 100,000 by default. One more is refused.
+    pub fn max_waiters(mut self, callers: usize) -> Self {
+        self.max_waiters = callers;
+        self
+    }
+
+    /// The limiter.
+    #[must_use]
+    pub fn build(self) -> Limiter<S> {
+        let name = self.name.unwrap_or_else(|| match &self.rule {
+            Rule::One(quota) => quota.to_string().into(),
+            Rule::ByKey(_) => "by-key".into(),
+        });
+        Limiter(Arc::new(Core {
+            store: self.store,
+            clock: self.clock,
+            sleep: self.sleep,
+            buffer: self.buffer,
+            max_wait: self.max_wait,
+            queues: Queues::new(self.max_waiters, self.buffer),
+            plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
+        }))
+    }
+}
+
+impl<S: Store> fmt::Debug for LimiterBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LimiterBuilder").field("name", &self.name).field("quota", &self.rule).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,213 @@
+//! What the clones of a limiter share: the quota of each key, the store, the lines.
+
+use crate::{
+    Clock, Decision, Error, KeyState, Quota, Timestamp,
+    error::StoreError,
+    store::{Adjust, Demand, LocalStore, Scope, Store},
+    wait::{Queues, Sleep},
+};
+use std::{
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+pub(crate) struct Core<S: Store> {
+    pub(super) store: S,
+    pub(super) clock: Option<Arc<dyn Clock>>,
+    pub(crate) sleep: Arc<dyn Sleep>,
+    pub(crate) buffer: Duration,
+    pub(crate) max_wait: Option<Duration>,
+    pub(crate) queues: Queues,
+    pub(super) plan: Plans,
+}
+
+/// Which quota each key is under, and the name their states are kept by.
+pub(crate) struct Plan {
+    pub(super) scope: Scope,
+    pub(super) rule: Rule,
+}
+
+pub(super) type ByKey = dyn Fn(&[u8]) -> Quota + Send + Sync;
+
+/// What gives a key its quota.
+#[derive(Clone)]
+pub(super) enum Rule {
+    One(Quota),
+    ByKey(Arc<ByKey>),
+}
+
+/// The plan, which can be changed while it is used. Until it first is, reading it costs one atomic load.
+pub(super) struct Plans {
+    first: Arc<Plan>,
+    is_changed: AtomicBool,
+    changed: RwLock<Arc<Plan>>,
+}
+
+/// A plan with the quota it gives a key.
+pub(crate) struct Planned {
+    plan: Arc<Plan>,
+    pub(crate) quota: Quota,
+}
+
+impl<S: Store> Core<S> {
+    /// Runs `ask` with the demand of `cost` units for `key`.
+    #[inline]
+    pub(crate) fn with_demand<R>(&self, key: &[u8], cost: u64, ask: impl FnOnce(&Demand<'_>) -> R) -> R {
+        self.plan.with(|plan| match &plan.rule {
+            Rule::One(quota) => ask(&Demand::new(&plan.scope, key, quota, cost)),
+            Rule::ByKey(rule) => ask(&Demand::new(&plan.scope, key, &rule(key), cost)),
+        })
+    }
+
+    /// The plan and the quota of `key` now, to keep while the store is asked.
+    pub(crate) fn planned(&self, key: &[u8]) -> Planned {
+        let plan = self.plan.get();
+        let quota = plan.rule.quota(key);
+        Planned { plan, quota }
+    }
+
+    pub(crate) fn quota(&self, key: &[u8]) -> Quota {
+        self.planned(key).quota
+    }
+
+    pub(crate) fn clock(&self) -> Option<&dyn Clock> {
+        self.clock.as_deref()
+    }
+
+    pub(crate) fn take_now(&self, demand: &Demand<'_>) -> Option<Result<Decision, StoreError>> {
+        self.store.take_now(std::slice::from_ref(demand), self.clock())
+    }
+
+    pub(crate) async fn take(&self, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
+        Store::take(&self.store, &[self.planned(key).demand(key, cost)], self.clock()).await
+    }
+
+    /// Takes as of the instant `at` instead of now.
+    pub(super) async fn take_at(&self, key: &[u8], cost: u64, at: Timestamp) -> Result<Decision, StoreError> {
+        Store::take(&self.store, &[self.planned(key).demand(key, cost)], Some(&at)).await
+    }
+
+    pub(crate) async fn now(&self) -> Result<Timestamp, StoreError> {
+        Store::now(&self.store, self.clock()).await
+    }
+
+    pub(crate) async fn snapshot(&self, key: &[u8]) -> Option<(KeyState, Timestamp)> {
+        Store::snapshot(&self.store, self.planned(key).demand(key, 0), self.clock()).await
+    }
+
+    pub(crate) async fn adjust(&self, key: &[u8], cost: u64, adjust: Adjust) -> Result<Decision, Error> {
+        let decision = Store::adjust(&self.store, self.planned(key).demand(key, cost), adjust, self.clock()).await?;
+        self.queues.nudge(key);
+        Ok(decision)
+    }
+
+    /// The denial of a request that would overtake those who wait.
+    pub(super) async fn behind_waiters(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+        let planned = self.planned(key);
+        let decision = Store::peek(&self.store, &[planned.demand(key, cost)], self.clock()).await?;
+        Ok(self.refuse_for_waiters(key, &planned.quota, (0, cost), decision, self.snapshot(key).await))
+    }
+
+    /// Turns what a peek found into the denial of demand `place`, of `cost` units, for the sake of those who wait.
+    pub(super) fn refuse_for_waiters(
+        &self,
+        key: &[u8],
+        quota: &Quota,
+        (place, cost): (usize, u64),
+        decision: Decision,
+        state: Option<(KeyState, Timestamp)>,
+    ) -> Decision {
+        let expected = self.queues.expected(key, quota, cost, state);
+        let wait = expected.map(|at| at.saturating_since(decision.at()));
+        let least = decision.retry_after().unwrap_or_default();
+        decision.refused_for_waiters(place, wait.unwrap_or_default().max(least))
+    }
+}
+
+impl<S: LocalStore> Core<S> {
+    pub(super) fn adjust_now(&self, key: &[u8], cost: u64, adjust: Adjust) -> Result<Decision, Error> {
+        let decision =
+            self.with_demand(key, cost, |demand| LocalStore::adjust(&self.store, *demand, adjust, self.clock()))?;
+        self.queues.nudge(key);
+        Ok(decision)
+    }
+
+    #[cold]
+    pub(super) fn behind_waiters_now(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+        let planned = self.planned(key);
+        let demand = planned.demand(key, cost);
+        let decision = LocalStore::peek(&self.store, &[demand], self.clock())?;
+        let state = LocalStore::snapshot(&self.store, demand, self.clock());
+        Ok(self.refuse_for_waiters(key, &planned.quota, (0, cost), decision, state))
+    }
+}
+
+impl Rule {
+    fn quota(&self, key: &[u8]) -> Quota {
+        match self {
+            Self::One(quota) => quota.clone(),
+            Self::ByKey(rule) => rule(key),
+        }
+    }
+}
+
+impl Plans {
+    pub(super) fn new(plan: Plan) -> Self {
+        let first = Arc::new(plan);
+        Self { changed: RwLock::new(Arc::clone(&first)), first, is_changed: AtomicBool::new(false) }
+    }
+
+    pub(super) fn get(&self) -> Arc<Plan> {
+        if self.is_changed.load(Ordering::Acquire) { self.newest() } else { Arc::clone(&self.first) }
+    }
+
+    pub(super) fn change(&self, plan: Plan) {
+        *self.changed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+        self.is_changed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn name(&self) -> &str {
+        // A change keeps the name: only what stands behind it, after a fresh start, differs.
+        self.first.scope.name()
+    }
+
+    #[inline]
+    fn with<R>(&self, use_plan: impl FnOnce(&Plan) -> R) -> R {
+        if self.is_changed.load(Ordering::Acquire) { use_plan(&self.newest()) } else { use_plan(&self.first) }
+    }
+
+    #[cold]
+    fn newest(&self) -> Arc<Plan> {
+        Arc::clone(&self.changed.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Planned {
+    pub(crate) fn demand<'a>(&'a self, key: &'a [u8], cost: u64) -> Demand<'a> {
+        Demand::new(&self.plan.scope, key, &self.quota, cost)
+    }
+}
+
+/// The error of a cost that `quota` can never hold.
+pub(crate) fn never_fits(quota: &Quota, cost: u64) -> Error {
+    Error::NeverFits { cost, capacity: quota.capacity() }
+}
+
+/// Refuses a cost that `quota` can never hold.
+#[inline]
+pub(crate) fn fits(quota: &Quota, cost: u64) -> Result<(), Error> {
+    if cost > quota.capacity() { Err(never_fits(quota, cost)) } else { Ok(()) }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(quota) => quota.fmt(f),
+            Self::ByKey(_) => f.write_str("by key"),
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! The façade: a quota over a store.
+
+mod all;
+mod builder;
+mod core;
+
+pub use all::{All, Ask};
+pub use builder::LimiterBuilder;
+pub(crate) use core::{Core, fits, never_fits};
+
+use crate::{
+    Algorithm, Decision, Error, Key, MemoryStore, Quota, QuotaError, Rate, Timestamp,
+    key::{KeyBuf, with_bytes},
+    store::{Adjust, LocalStore, Store},
+    wait::{Acquire, Permit},
+};
+use core::{Plan, Rule};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// A quota over a store: asks, waits and gives back, for any number of keys. Clones share everything.
+///
+/// | call | waits | for |
+/// | --- | --- | --- |
+/// | [`check`](Self::check), [`check_n`](Self::check_n) | no | in-process stores: a plain call |
+/// | [`check_async`](Self::check_async) | no | every store |
+/// | [`acquire`](Self::acquire)`(..).await` | until the units are there | every store |
+/// | [`acquire`](Self::acquire)`(..).blocking()` | until the units are there | every store, without a runtime |
+/// | [`reserve`](Self::reserve) | no: it says how long to wait | every store |
+/// | [`all`](Self::all) | no | several keys, also of several limiters, all or nothing |
+///
+/// ```
+/// use limiter_core::{Limiter, Quota, Rate};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::new(Quota::gcra([Rate::per_minute(10)?.burst(2)?])?);
+/// assert!(limiter.check("ada")?.allowed());
+/// assert!(limiter.check("ada")?.allowed());
+/// assert!(!limiter.check("ada")?.allowed());
+/// assert!(limiter.check("bob")?.allowed());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Limiter<S: Store = MemoryStore>(Arc<Core<S>>);
+
+impl Limiter {
+    /// A limiter in this process's memory.
+    #[must_use]
+    pub fn new(quota: impl Into<Quota>) -> Self {
+        Self::builder(quota.into()).build()
+    }
+
+    /// A limiter in this process's memory, of a quota in text: `"5/s"`, `"sliding_log 10/s, 100/min"`.
+    ///
+    /// # Errors
+    /// A text that is not a quota, or one that is refused.
+    pub fn parse(quota: &str) -> Result<Self, QuotaError> {
+        Ok(Self::new(quota.parse::<Quota>()?))
+    }
+
+    /// Settings for a limiter: another store, clock or timer, a name, bounds on waiting.
+    pub fn builder(quota: Quota) -> LimiterBuilder {
+        LimiterBuilder::new(Rule::One(quota))
+    }
+
+    /// Settings for a limiter whose quota depends on the key: plans, endpoints.
+    ///
+    /// `rule` is asked at every decision and should be quick: look a quota up, do not build one. When its answer for a
+    /// key changes, the key's units in use stay in use, as with [`set_quota`](Self::set_quota).
+    ///
+    /// ```
+    /// use limiter_core::{Key, Limiter, Quota};
+    /// use std::collections::HashMap;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let free: Quota = "2/min".parse()?;
+    /// let plans = HashMap::from([(b"ada".to_vec(), "100/min".parse::<Quota>()?)]);
+    /// let limiter = Limiter::by_key(move |key| plans.get(key).unwrap_or(&free).clone()).build();
+    /// assert_eq!(limiter.check("ada")?.remaining(), 99);
+    /// assert_eq!(limiter.check("bob")?.remaining(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn by_key(rule: impl Fn(&[u8]) -> Quota + Send + Sync + 'static) -> LimiterBuilder {
+        LimiterBuilder::new(Rule::ByKey(Arc::new(rule)))
+    }
+}
+
+/// Every store.
+impl<S: Store> Limiter<S> {
+    /// Takes one unit if it is there; never waits.
+    ///
+    /// # Errors
+    /// [`Error::Store`]. A denial is no error.
+    pub async fn check_async(&self, key: impl Key + Send) -> Result<Decision, Error> {
+        self.check_n_async(key, 1).await
+    }
+
+    /// Takes `cost` units if all of them are there; never waits. A cost of 0 looks only.
+    ///
+    /// # Errors
+    /// [`Error::NeverFits`] for a cost above the quota's capacity; [`Error::Store`].
+    pub async fn check_n_async(&self, key: impl Key + Send, cost: u64) -> Result<Decision, Error> {
+        let key = KeyBuf::of(&key);
+        let key = key.as_slice();
+        fits(&self.0.quota(key), cost)?;
+        if cost > 0 && self.0.queues.has(key) {
+            return self.0.behind_waiters(key, cost).await;
+        }
+        Ok(self.0.take(key, cost).await?)
+    }
+
+    /// Takes one unit, and waits for it where it must: await the request, or call [`blocking`](Acquire::blocking).
+    ///
+    /// First come, first served on each key, whatever the costs; waiting on one key never delays another.
+    pub fn acquire(&self, key: impl Key) -> Acquire<S> {
+        Acquire::new(self, KeyBuf::of(&key))
+    }
+
+    /// Takes `cost` units now, for use after the wait it returns beside the permit: zero where they are there.
+    ///
+    /// For callers that schedule by themselves. It reserves the earliest instant at which the units fit, so whoever
+    /// asks later gets a later one; it does not stand in the line of those who [`acquire`](Self::acquire). Not used
+    /// after all, the permit can be refunded.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("sliding_log 1/s")?;
+    /// let (_now, wait) = limiter.reserve("ada", 1).await?;
+    /// assert_eq!(wait, Duration::ZERO);
+    /// let (_later, wait) = limiter.reserve("ada", 1).await?;
+    /// assert!(wait > Duration::from_millis(900));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::WaitTooLong`] where the instant is more than the shortest period away (a bucket: than it takes to
+    /// drain from full), further than a key's state reaches ahead; nothing is taken then. [`Error::NeverFits`];
+    /// [`Error::Store`].
+    pub async fn reserve(&self, key: impl Key + Send, cost: u64) -> Result<(Permit<S>, Duration), Error> {
+        let key = KeyBuf::of(&key);
+        let quota = self.0.quota(key.as_slice());
+        fits(&quota, cost)?;
+        let allowed = reach(&quota);
+        let mut decision = self.0.take(key.as_slice(), cost).await?;
+        let asked = decision.at();
+        while !decision.allowed() {
+            let wait = decision.retry_after().ok_or_else(|| never_fits(&quota, cost))?;
+            let at = decision.at().saturating_add(wait);
+            let needed = at.saturating_since(asked);
+            if needed > allowed {
+                return Err(Error::WaitTooLong { needed, allowed });
+            }
+            decision = self.0.take_at(key.as_slice(), cost, at).await?;
+        }
+        let wait = decision.at().saturating_since(asked);
+        Ok((Permit::new(Arc::clone(&self.0), key, cost, decision), wait))
+    }
+
+    /// The quota that `key` is under.
+    #[must_use]
+    pub fn quota_of(&self, key: impl Key) -> Quota {
+        self.with_quota_of(key, Quota::clone)
+    }
+
+    /// Runs `look` with the quota that `key` is under, without a clone of it.
+    pub fn with_quota_of<R>(&self, key: impl Key, look: impl FnOnce(&Quota) -> R) -> R {
+        with_bytes(&key, |key| self.0.with_demand(key, 0, |demand| look(demand.quota)))
+    }
+
+    /// The quota; `None` where it depends on the key.
+    #[must_use]
+    pub fn quota(&self) -> Option<Quota> {
+        match &self.0.plan.get().rule {
+            Rule::One(quota) => Some(quota.clone()),
+            Rule::ByKey(_) => None,
+        }
+    }
+
+    /// Puts every key under another quota, from now on, in this process.
+    ///
+    /// What is in use stays in use: at its next decision each key's new rates are charged with the units in use under
+    /// the old rate of the same period, else with the most in use under any, at most to full. Who waits goes on
+    /// waiting, by the new quota.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("fixed_window 10/day")?;
+    /// limiter.check_n("ada", 8)?;
+    /// limiter.set_quota("fixed_window 20/day".parse()?);
+    /// assert_eq!(limiter.check("ada")?.remaining(), 11);
+    /// limiter.restart("fixed_window 20/day".parse()?); // nothing is in use any more
+    /// assert_eq!(limiter.check("ada")?.remaining(), 19);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_quota(&self, quota: Quota) {
+        let scope = self.0.plan.get().scope.clone();
+        self.0.plan.change(Plan { scope, rule: Rule::One(quota) });
+        self.0.queues.nudge_all();
+    }
+
+    /// Puts every key under another quota with nothing in use; see [`set_quota`](Self::set_quota).
+    pub fn restart(&self, quota: Quota) {
+        let scope = self.0.plan.get().scope.next();
+        self.0.plan.change(Plan { scope, rule: Rule::One(quota) });
+        self.0.queues.nudge_all();
+    }
+
+    /// The limiter's name in its store: as set, or the quota's text at the start.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.plan.name()
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.0.store
+    }
+
+    /// How many callers wait now, over all keys.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.queues.waiting()
+    }
+
+    /// Denies every take for `key` during at least `duration` from now, whatever its quota says; a longer block stays.
+    ///
+    /// A block stands beside the units in use and leaves them alone. Who waits goes on waiting until it ends.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn block_async(&self, key: impl Key + Send, duration: Duration) -> Result<Decision, Error> {
+        let key = KeyBuf::of(&key);
+        let until = self.0.now().await?.saturating_add(duration);
+        self.0.adjust(key.as_slice(), 0, Adjust::BlockAtLeast { until }).await
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<S>> {
+        &self.0
+    }
+}
+
+/// In-process stores: plain calls, which never block and, on memory, never fail for a cost that fits.
+impl<S: LocalStore> Limiter<S> {
+    /// Takes one unit if it is there.
+    ///
+    /// Does not overtake who waits for the key: it is then denied, with the wait to expect
+    /// ([`Decision::behind_waiters`]).
+    ///
+    /// # Errors
+    /// [`Error::Store`], which memory never gives. A denial is no error.
+    #[inline]
+    pub fn check(&self, key: impl Key) -> Result<Decision, Error> {
+        self.check_n(key, 1)
+    }
+
+    /// Takes `cost` units if all of them are there. A cost of 0 looks only.
+    ///
+    /// # Errors
+    /// [`Error::NeverFits`] for a cost above the quota's capacity; [`Error::Store`], which memory never gives.
+    #[inline]
+    pub fn check_n(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
+        with_bytes(&key, |key| {
+            if cost > 0 && self.0.queues.has(key) {
+                fits(&self.0.quota(key), cost)?;
+                return self.0.behind_waiters_now(key, cost);
+            }
+            self.0.with_demand(key, cost, |demand| {
+                fits(demand.quota, cost)?;
+                Ok(LocalStore::take(&self.0.store, std::slice::from_ref(demand), self.0.clock())?)
+            })
+        })
+    }
+
+    /// Takes as many units as are there, up to `most`; how many, with the decision that took them. None is no error.
+    ///
+    /// # Errors
+    /// [`Error::Store`], which memory never gives.
+    pub fn take_up_to(&self, key: impl Key, most: u64) -> Result<(u64, Decision), Error> {
+        let key = KeyBuf::of(&key);
+        let mut wanted = most.min(self.0.quota(key.as_slice()).capacity());
+        loop {
+            let decision = self.check_n(&key, wanted)?;
+            if decision.allowed() || decision.behind_waiters() || decision.remaining() == 0 {
+                return Ok((if decision.allowed() { wanted } else { 0 }, decision));
+            }
+            // Others may take some meanwhile; each turn asks for fewer, or finds none.
+            wanted = decision.remaining().min(wanted.saturating_sub(1));
+        }
+    }
+
+    /// What a check of one unit would answer; takes nothing.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn peek(&self, key: impl Key) -> Result<Decision, Error> {
+        self.peek_n(key, 1)
+    }
+
+    /// What a check of `cost` units would answer; takes nothing.
+    ///
+    /// # Errors
+    /// As [`check_n`](Self::check_n).
+    pub fn peek_n(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
+        with_bytes(&key, |key| {
+            fits(&self.0.quota(key), cost)?;
+            if cost > 0 && self.0.queues.has(key) {
+                return self.0.behind_waiters_now(key, cost);
+            }
+            self.0.with_demand(key, cost, |demand| {
+                Ok(LocalStore::peek(&self.0.store, std::slice::from_ref(demand), self.0.clock())?)
+            })
+        })
+    }
+
+    /// Takes `cost` units without asking, into at most one full quota of debt: a penalty, or a cost known too late.
+    ///
+    /// # Errors
+    /// [`Error::Store`], which memory never gives.
+    pub fn charge(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
+        with_bytes(&key, |key| self.0.adjust_now(key, cost, Adjust::Charge))
+    }
+
+    /// Returns what a take of `cost` units at the instant `taken` ([`Decision::at`]) still holds; it never mints.
+    ///
+    /// Only the part of a take that has not drained or left its window since comes back. A take must be refunded once.
+    ///
+    /// # Errors
+    /// [`Error::Store`], which memory never gives.
+    pub fn refund(&self, key: impl Key, cost: u64, taken: Timestamp) -> Result<Decision, Error> {
+        with_bytes(&key, |key| self.0.adjust_now(key, cost, Adjust::Refund { taken }))
+    }
+
+    /// Forgets a key: all its units are back, and its block is gone.
+    ///
+    /// # Errors
+    /// [`Error::Store`], which memory never gives.
+    pub fn reset(&self, key: impl Key) -> Result<(), Error> {
+        with_bytes(&key, |key| {
+            self.0.with_demand(key, 0, |demand| LocalStore::reset(&self.0.store, demand.scope, key))?;
+            self.0.queues.nudge(key);
+            Ok(())
+        })
+    }
+
+    /// Denies every take for `key` during `duration` from now, whatever its quota says; zero ends a block.
+    ///
+    /// A block stands beside the units in use and leaves them alone. Who waits goes on waiting until it ends.
+    ///
+    /// # Errors
+    /// [`Error::Store`], which memory never gives.
+    pub fn block(&self, key: impl Key, duration: Duration) -> Result<Decision, Error> {
+        let now = LocalStore::now(&self.0.store, self.0.clock())?;
+        self.block_until(key, now.saturating_add(duration))
+    }
+
+    /// Denies every take for `key` until the instant `until`; one in the past ends a block. See [`block`](Self::block).
+    ///
+    /// # Errors
+    /// [`Error::Store`], which memory never gives.
+    pub fn block_until(&self, key: impl Key, until: Timestamp) -> Result<Decision, Error> {
+        with_bytes(&key, |key| self.0.adjust_now(key, 0, Adjust::Block { until }))
+    }
+
+    /// Drops the states of idle keys, and says how many. Nobody must call it: idle keys are reclaimed as new ones come.
+    ///
+    /// # Errors
+    /// [`Error::Store`], which memory never gives.
+    pub fn sweep(&self) -> Result<usize, Error> {
+        Ok(LocalStore::sweep(&self.0.store, self.0.clock())?)
+    }
+}
+
+/// How far ahead of the time a state of every rate of `quota` can lie without being pulled back.
+fn reach(quota: &Quota) -> Duration {
+    let of = |rate: &Rate| match quota.algorithm() {
+        // From full to empty: a bucket may lie two full ones ahead, and is at most full when it admits.
+        Algorithm::Gcra => drain_time(rate),
+        _ => rate.period(),
+    };
+    quota.rates().iter().map(of).min().unwrap_or_default()
+}
+
+/// The time a full bucket takes to drain, rounded down.
+fn drain_time(rate: &Rate) -> Duration {
+    let nanos = rate.period().as_nanos().saturating_mul(u128::from(rate.capacity())) / u128::from(rate.limit());
+    Duration::from_micros(u64::try_from(nanos / 1000).unwrap_or(u64::MAX))
+}
+
+impl<S: Store> Clone for Limiter<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Store> fmt::Debug for Limiter<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.0.plan.get();
+        f.debug_struct("Limiter").field("name", &self.name()).field("quota", &plan.rule).finish_non_exhaustive()
+    }
+}
