@@ -1,6 +1,6 @@
 //! The decision over one or several keys, all or nothing.
 
-use super::{KeyState, Level, Meter, state::with_cells};
+use super::{Bank, KeyState, Level, Meter, state::with_cells};
 use crate::{Decision, Quota, Rate, RateState, clock::Timestamp, decision::RateWait};
 
 /// What a decision does with the units it finds.
@@ -60,45 +60,25 @@ pub(crate) fn decide_one<M: Meter>(
     mode: Mode,
 ) -> Decision {
     let at = now.as_micros();
-    if cost > meter.capacity() {
-        return Decision::of_one(now, None, rate_state(0, rate, meter, state, at, 0));
-    }
-    let wait = if cost == 0 { 0 } else { meter.wait(state, at, cost) };
+    let wait = match cost {
+        0 => Some(0),
+        cost if cost > meter.capacity() => None,
+        cost => Some(meter.wait(state, at, cost)),
+    };
     if mode == Mode::Take && cost > 0 {
-        if wait == 0 {
-            meter.take(state, at, cost);
-        } else if meter.is_ahead(state, at) {
-            meter.take(state, at, 0);
+        match wait {
+            Some(0) => meter.take(state, at, cost),
+            Some(_) if meter.is_ahead(state, at) => meter.take(state, at, 0),
+            _ => {}
         }
     }
     let level = meter.level(state, at);
     let rate_wait = match wait {
-        0 => next_unit(meter, state, at, level),
-        wait => RateWait::Denied(wait),
+        Some(wait) if wait > 0 => RateWait::Denied(wait),
+        _ if level.remaining > 0 => RateWait::NextUnit(0),
+        _ => RateWait::NextUnit(meter.wait(state, at, 1)),
     };
-    Decision::of_one(now, Some(wait), RateState::new(0, rate, level, rate_wait))
-}
-
-/// A rate's part of the decision; `denied_cost` is the cost that was denied, or 0.
-fn rate_state<M: Meter>(
-    demand: usize,
-    rate: &Rate,
-    meter: &M,
-    state: &M::State,
-    now: u64,
-    denied_cost: u64,
-) -> RateState {
-    let level = meter.level(state, now);
-    let wait = match denied_cost {
-        0 => next_unit(meter, state, now, level),
-        cost => RateWait::Denied(meter.wait(state, now, cost)),
-    };
-    RateState::new(demand, rate, level, wait)
-}
-
-#[inline]
-fn next_unit<M: Meter>(meter: &M, state: &M::State, now: u64, level: Level) -> RateWait {
-    RateWait::NextUnit(if level.remaining > 0 { 0 } else { meter.wait(state, now, 1) })
+    Decision::of_one(now, wait, RateState::new(0, rate, level, rate_wait))
 }
 
 /// The time until the view's cost fits; `None` if it never can.
@@ -113,7 +93,7 @@ fn wait(view: &View<'_>, now: u64) -> Option<u64> {
     let longest = with_cells!(
         view.quota,
         &view.state.cells,
-        |meters, states| meters.iter().zip(states).map(|(m, s)| m.wait(s, now, view.cost)).max(),
+        |bank, state| (0..bank.len()).map(|i| bank.wait(i, state, now, view.cost)).max(),
         None
     );
     Some(blocked.max(longest.unwrap_or(0)))
@@ -124,17 +104,10 @@ fn settle(view: &mut View<'_>, now: u64, admitted: bool) {
     if admitted {
         view.state.prepare(view.quota);
     }
-    let cost = if admitted { view.cost } else { 0 };
     with_cells!(
         view.quota,
         &mut view.state.cells,
-        |meters, states| {
-            for (meter, state) in meters.iter().zip(states) {
-                if cost > 0 || meter.is_ahead(state, now) {
-                    meter.take(state, now, cost);
-                }
-            }
-        },
+        |bank, state| if admitted { bank.take(state, now, view.cost) } else { bank.pull_back(state, now) },
         ()
     );
 }
@@ -147,8 +120,14 @@ fn add_levels(decision: &mut Decision, demand: usize, view: &View<'_>, now: u64)
     with_cells!(
         view.quota,
         &view.state.cells,
-        |meters, states| for ((rate, meter), state) in rates.zip(meters).zip(states) {
-            decision.add_rate(rate_state(demand, rate, meter, state, now, asks));
+        |bank, state| for (i, rate) in rates.enumerate() {
+            let level = bank.level(i, state, now);
+            let wait = match asks {
+                0 if level.remaining > 0 => RateWait::NextUnit(0),
+                0 => RateWait::NextUnit(bank.wait(i, state, now, 1)),
+                cost => RateWait::Denied(bank.wait(i, state, now, cost)),
+            };
+            decision.add_rate(RateState::new(demand, rate, level, wait));
         },
         for rate in rates {
             let full = Level { remaining: rate.capacity(), reset_after_us: 0 };

@@ -30,7 +30,10 @@ pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use state::Cells;
 pub use state::KeyState;
 
-/// One rate of one algorithm. Times are microseconds, instants microseconds since the Unix epoch.
+use smallvec::SmallVec;
+
+/// One rate of an algorithm that keeps a few numbers a rate. Times are microseconds, instants microseconds since the
+/// Unix epoch.
 pub(crate) trait Meter {
     /// What a key keeps for this rate; the default is a key never seen.
     type State: Clone + Default;
@@ -55,6 +58,67 @@ pub(crate) trait Meter {
 
     /// Units in use now, parts of a unit rounded up.
     fn in_use(&self, state: &Self::State, now: u64) -> u64;
+}
+
+/// All rates of a quota, over what one key keeps for them; [`Meter`] tells what each call is, here of the rate `i`.
+pub(crate) trait Bank {
+    type State;
+
+    fn fresh(&self) -> Self::State;
+    fn wait(&self, i: usize, state: &Self::State, now: u64, cost: u64) -> u64;
+    fn level(&self, i: usize, state: &Self::State, now: u64) -> Level;
+    fn in_use(&self, i: usize, state: &Self::State, now: u64) -> u64;
+    /// Takes under every rate.
+    fn take(&self, state: &mut Self::State, now: u64, cost: u64);
+    /// Takes under one rate only.
+    fn take_of(&self, i: usize, state: &mut Self::State, now: u64, cost: u64);
+    /// Pulls back what lies too far ahead of `now`.
+    fn pull_back(&self, state: &mut Self::State, now: u64);
+    /// Refunds under every rate.
+    fn refund(&self, state: &mut Self::State, now: u64, cost: u64, taken: u64);
+}
+
+impl<M: Meter> Bank for [M] {
+    type State = SmallVec<[M::State; 1]>;
+
+    fn fresh(&self) -> Self::State {
+        SmallVec::from_elem(M::State::default(), self.len())
+    }
+
+    #[inline]
+    fn wait(&self, i: usize, state: &Self::State, now: u64, cost: u64) -> u64 {
+        self[i].wait(&state[i], now, cost)
+    }
+
+    #[inline]
+    fn level(&self, i: usize, state: &Self::State, now: u64) -> Level {
+        self[i].level(&state[i], now)
+    }
+
+    fn in_use(&self, i: usize, state: &Self::State, now: u64) -> u64 {
+        self[i].in_use(&state[i], now)
+    }
+
+    #[inline]
+    fn take(&self, state: &mut Self::State, now: u64, cost: u64) {
+        self.iter().zip(state).for_each(|(meter, state)| meter.take(state, now, cost));
+    }
+
+    fn take_of(&self, i: usize, state: &mut Self::State, now: u64, cost: u64) {
+        self[i].take(&mut state[i], now, cost);
+    }
+
+    fn pull_back(&self, state: &mut Self::State, now: u64) {
+        for (meter, state) in self.iter().zip(state) {
+            if meter.is_ahead(state, now) {
+                meter.take(state, now, 0);
+            }
+        }
+    }
+
+    fn refund(&self, state: &mut Self::State, now: u64, cost: u64, taken: u64) {
+        self.iter().zip(state).for_each(|(meter, state)| meter.refund(state, now, cost, taken));
+    }
 }
 
 /// How far a rate is used.

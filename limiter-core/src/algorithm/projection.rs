@@ -17,18 +17,26 @@ impl Projection {
         Self { state, at: now }
     }
 
-    /// The instant at which `cost` units, at most the capacity, are granted after all that were projected before, with
+    /// The instant at which `cost` units, at most the capacity, can be granted after all that were before, with
     /// `slack` added to each wait.
-    pub(crate) fn grant(&mut self, quota: &Quota, cost: u64, slack: Duration) -> Timestamp {
+    pub(crate) fn when(&mut self, quota: &Quota, cost: u64, slack: Duration) -> Timestamp {
+        let mut at = self.at;
         loop {
             let mut view = [View { quota, state: &mut self.state, cost }];
-            match decide(&mut view, self.at, Mode::Take).retry_after() {
-                Some(wait) if !wait.is_zero() && self.at < Timestamp::MAX => {
-                    self.at = self.at.saturating_add(wait.saturating_add(slack));
+            match decide(&mut view, at, Mode::Peek).retry_after() {
+                Some(wait) if !wait.is_zero() && at < Timestamp::MAX => {
+                    at = at.saturating_add(wait.saturating_add(slack));
                 }
-                _ => return self.at,
+                _ => return at,
             }
         }
+    }
+
+    /// Grants `cost` units at that instant.
+    pub(crate) fn grant(&mut self, quota: &Quota, cost: u64, slack: Duration) -> Timestamp {
+        self.at = self.when(quota, cost, slack);
+        decide(&mut [View { quota, state: &mut self.state, cost }], self.at, Mode::Take);
+        self.at
     }
 }
 

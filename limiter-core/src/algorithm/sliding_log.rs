@@ -2,9 +2,14 @@
 //!
 //! With a resolution of n, units are stamped with the end of their cell of `period / n`, so that a key holds about n
 //! cells whatever its limit; a unit returns up to one cell late, and never early.
+//!
+//! All rates of a quota share one log of stamps, each with its own place where its window begins. A decision looks at
+//! that place and at the stamp of the unit that must leave first: a few steps a rate, whatever the limit. Rates whose
+//! logs differ (different cells, a debt that only some can hold, a clock that stepped back far) keep one each.
 
-use super::{Level, Meter};
+use super::{Bank, Level};
 use crate::Rate;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 
 #[derive(Clone, Copy, Debug)]
@@ -15,11 +20,22 @@ pub(crate) struct SlidingLog {
     cell: u64,
 }
 
+/// What a key keeps.
+#[derive(Clone, Debug)]
+pub(crate) enum Logs {
+    /// One log for all rates, and for each the number of its first run.
+    Shared { log: Log, first: SmallVec<[u64; 4]> },
+    /// One log a rate.
+    Apart(SmallVec<[Log; 1]>),
+}
+
 /// Runs of units by stamp, the oldest first, with running totals: the n-th oldest unit is found by its total. It grows
 /// only as it fills: a run a take and stamp.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Log {
     runs: VecDeque<Run>,
+    /// How many runs were before the first one here: what runs are numbered by.
+    gone: u64,
     /// The running total before the first run. Totals wrap; only their differences count.
     base: u64,
 }
@@ -27,20 +43,22 @@ pub(crate) struct Log {
 #[derive(Clone, Copy, Debug)]
 struct Run {
     stamp: u64,
-    /// Units up to and with this run, since the key was first seen.
+    /// Units up to and with this run.
     total: u64,
 }
 
-/// A log as it stands at an instant.
+/// A rate's window as it stands at an instant.
+#[derive(Clone, Copy)]
 struct View {
     /// What a take at this instant is stamped with; what is stamped later counts as stamped here.
     stamp: u64,
-    /// The first run inside the window.
-    first: usize,
+    /// The number of the first run inside.
+    first: u64,
     /// The running total before that run.
     base: u64,
-    /// Units inside the window.
+    /// Units inside.
     inside: u64,
+    /// Whether stamps lie further ahead than a period.
     ahead: bool,
 }
 
@@ -50,15 +68,12 @@ impl SlidingLog {
         Self { limit: rate.limit(), period: rate.period_us(), cell }
     }
 
-    fn view(&self, log: &Log, now: u64) -> View {
+    /// The window over the runs from number `first` on.
+    fn view(&self, log: &Log, first: u64, now: u64) -> View {
         let own = self.stamp(now);
         let newest = log.runs.back().map_or(0, |run| run.stamp);
         let stamp = own.max(newest.min(own + self.period));
-        let opens = now.saturating_sub(self.period);
-        let first = match log.runs.front() {
-            Some(run) if run.stamp < opens => log.runs.partition_point(|run| run.stamp < opens),
-            _ => 0,
-        };
+        let first = log.first_since(now.saturating_sub(self.period), first);
         let base = log.total_before(first);
         View { stamp, first, base, inside: log.total().wrapping_sub(base), ahead: newest > stamp }
     }
@@ -72,6 +87,145 @@ impl SlidingLog {
     fn leaves_after(&self, stamp: u64, now: u64) -> u64 {
         stamp + self.period + 1 - now
     }
+
+    /// Units that can be taken without asking, at most `cost`: a log holds up to twice the limit.
+    fn room(&self, view: &View, cost: u64) -> u64 {
+        cost.min((2 * self.limit).saturating_sub(view.inside))
+    }
+
+    fn take(&self, log: &mut Log, now: u64, cost: u64) {
+        let view = self.view(log, log.gone, now);
+        log.settle(&view);
+        log.push(view.stamp, self.room(&view, cost));
+    }
+}
+
+impl Bank for [SlidingLog] {
+    type State = Logs;
+
+    fn fresh(&self) -> Logs {
+        if self.windows(2).all(|pair| pair[0].cell == pair[1].cell) {
+            Logs::Shared { log: Log::default(), first: SmallVec::from_elem(0, self.len()) }
+        } else {
+            Logs::Apart(self.iter().map(|_| Log::default()).collect())
+        }
+    }
+
+    fn wait(&self, i: usize, logs: &Logs, now: u64, cost: u64) -> u64 {
+        let (log, first) = logs.of(i);
+        let view = self[i].view(log, first, now);
+        let over = (view.inside + cost).saturating_sub(self[i].limit); // units that must leave first
+        if over == 0 { 0 } else { self[i].leaves_after(log.stamp_of(&view, over), now) }
+    }
+
+    fn level(&self, i: usize, logs: &Logs, now: u64) -> Level {
+        let (log, first) = logs.of(i);
+        let view = self[i].view(log, first, now);
+        let reset_after_us = match log.runs.back() {
+            Some(newest) if view.inside > 0 => self[i].leaves_after(newest.stamp.min(view.stamp), now),
+            _ => 0,
+        };
+        Level { remaining: self[i].limit.saturating_sub(view.inside), reset_after_us }
+    }
+
+    fn in_use(&self, i: usize, logs: &Logs, now: u64) -> u64 {
+        let (log, first) = logs.of(i);
+        self[i].view(log, first, now).inside
+    }
+
+    fn take(&self, logs: &mut Logs, now: u64, cost: u64) {
+        let shared = logs.settle_shared(self, now, |rate, view| !view.ahead && rate.room(view, cost) == cost);
+        match (shared, &mut *logs) {
+            (Some(stamp), Logs::Shared { log, .. }) => log.push(stamp, cost),
+            _ => self.iter().zip(logs.apart()).for_each(|(rate, log)| rate.take(log, now, cost)),
+        }
+    }
+
+    fn take_of(&self, i: usize, logs: &mut Logs, now: u64, cost: u64) {
+        match logs {
+            Logs::Shared { log, first } if first.len() == 1 => self[i].take(log, now, cost),
+            _ => self[i].take(&mut logs.apart()[i], now, cost),
+        }
+        logs.forget_gone();
+    }
+
+    fn pull_back(&self, logs: &mut Logs, now: u64) {
+        for (i, rate) in self.iter().enumerate() {
+            let (log, first) = logs.of(i);
+            if rate.view(log, first, now).ahead {
+                self.take_of(i, logs, now, 0);
+            }
+        }
+    }
+
+    fn refund(&self, logs: &mut Logs, now: u64, cost: u64, taken: u64) {
+        let shared = logs.settle_shared(self, now, |_, view| !view.ahead);
+        match (shared, &mut *logs, self) {
+            (Some(_), Logs::Shared { log, first }, [rate, ..]) => {
+                let removed = log.refund(rate.stamp(taken), cost);
+                first.iter_mut().filter(|first| removed.is_some_and(|number| **first > number)).for_each(|n| *n -= 1);
+            }
+            _ => {
+                for (rate, log) in self.iter().zip(logs.apart()) {
+                    let view = rate.view(log, log.gone, now);
+                    log.settle(&view);
+                    log.refund(rate.stamp(taken), cost);
+                }
+            }
+        }
+    }
+}
+
+impl Logs {
+    /// The log of rate `i` and the number of its first run.
+    #[inline]
+    fn of(&self, i: usize) -> (&Log, u64) {
+        match self {
+            Self::Shared { log, first } => (log, first[i]),
+            Self::Apart(logs) => (&logs[i], logs[i].gone),
+        }
+    }
+
+    /// Forgets what has left every window, if the log is shared and can stay so: the stamp that a take now has.
+    fn settle_shared(
+        &mut self,
+        rates: &[SlidingLog],
+        now: u64,
+        can_stay: impl Fn(&SlidingLog, &View) -> bool,
+    ) -> Option<u64> {
+        let Self::Shared { log, first } = self else { return None };
+        let views: SmallVec<[View; 4]> =
+            rates.iter().zip(&*first).map(|(rate, &first)| rate.view(log, first, now)).collect();
+        if !rates.iter().zip(&views).all(|(rate, view)| can_stay(rate, view)) {
+            return None;
+        }
+        first.iter_mut().zip(&views).for_each(|(first, view)| *first = view.first);
+        log.forget_before(views.iter().map(|view| view.first).min()?);
+        views.first().map(|view| view.stamp)
+    }
+
+    /// A log a rate from now on.
+    fn apart(&mut self) -> &mut [Log] {
+        if let Self::Shared { log, first } = self {
+            let from = |&first: &u64| {
+                let mut own = log.clone();
+                own.forget_before(first);
+                own
+            };
+            *self = Self::Apart(first.iter().map(from).collect());
+        }
+        match self {
+            Self::Apart(logs) => logs,
+            Self::Shared { .. } => &mut [],
+        }
+    }
+
+    /// Lets the only rate of a shared log follow what its log forgot.
+    fn forget_gone(&mut self) {
+        if let Self::Shared { log, first } = self {
+            first.iter_mut().for_each(|first| *first = (*first).max(log.gone));
+        }
+    }
 }
 
 impl Log {
@@ -79,29 +233,62 @@ impl Log {
         self.runs.back().map_or(self.base, |run| run.total)
     }
 
-    fn total_before(&self, index: usize) -> u64 {
-        index.checked_sub(1).and_then(|i| self.runs.get(i)).map_or(self.base, |run| run.total)
+    /// The place here of the run of this number; the first one's where it is gone.
+    fn place(&self, number: u64) -> usize {
+        usize::try_from(number.saturating_sub(self.gone)).unwrap_or(usize::MAX)
+    }
+
+    fn total_before(&self, number: u64) -> u64 {
+        self.place(number).checked_sub(1).and_then(|i| self.runs.get(i)).map_or(self.base, |run| run.total)
+    }
+
+    /// The number of the first run at or after `from` that is stamped `opens` or later, found in steps that double.
+    fn first_since(&self, opens: u64, from: u64) -> u64 {
+        let is_old = |i: usize| self.runs.get(i).is_some_and(|run| run.stamp < opens);
+        let (mut low, mut step) = (self.place(from), 1);
+        while is_old(low + step - 1) {
+            low += step;
+            step *= 2;
+        }
+        // All before `low` are old, and the one at `low + step - 1` is not, if it is there at all.
+        let mut high = low + step - 1;
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_old(middle) { low = middle + 1 } else { high = middle }
+        }
+        self.gone + low as u64
     }
 
     /// The stamp of the `nth` oldest unit of a view, counted from 1.
     fn stamp_of(&self, view: &View, nth: u64) -> u64 {
-        let reaches = |index: usize| self.runs.get(index).is_some_and(|run| run.total.wrapping_sub(view.base) >= nth);
+        let falls_short = |run: &Run| run.total.wrapping_sub(view.base) < nth;
+        let first = self.place(view.first);
         // The oldest run nearly always decides, for costs of 1.
-        let index = if reaches(view.first) {
-            view.first
-        } else {
-            self.runs.partition_point(|run| {
-                let since = run.total.wrapping_sub(self.base);
-                since < view.base.wrapping_sub(self.base).saturating_add(nth)
-            })
+        let index = match self.runs.get(first) {
+            Some(run) if falls_short(run) => {
+                // Totals before the window are behind its base and wrap to large numbers: leave them out.
+                let (mut low, mut high) = (first + 1, self.runs.len());
+                while low < high {
+                    let middle = low.midpoint(high);
+                    if self.runs.get(middle).is_some_and(falls_short) { low = middle + 1 } else { high = middle }
+                }
+                low
+            }
+            _ => first,
         };
         self.runs.get(index).map_or(view.stamp, |run| run.stamp.min(view.stamp))
     }
 
+    fn forget_before(&mut self, number: u64) {
+        let place = self.place(number).min(self.runs.len());
+        self.base = self.total_before(self.gone + place as u64);
+        self.gone += place as u64;
+        self.runs.drain(..place);
+    }
+
     /// Forgets what has left the window, and moves what is stamped too far ahead to the edge.
     fn settle(&mut self, view: &View) {
-        self.runs.drain(..view.first);
-        self.base = view.base;
+        self.forget_before(view.first);
         if view.ahead {
             let total = self.total();
             let keep = self.runs.partition_point(|run| run.stamp < view.stamp);
@@ -114,67 +301,22 @@ impl Log {
         let total = self.total().wrapping_add(units);
         match self.runs.back_mut() {
             Some(run) if run.stamp == stamp => run.total = total,
-            _ => self.runs.push_back(Run { stamp, total }),
-        }
-    }
-}
-
-impl Meter for SlidingLog {
-    type State = Log;
-
-    fn capacity(&self) -> u64 {
-        self.limit
-    }
-
-    fn wait(&self, log: &Log, now: u64, cost: u64) -> u64 {
-        let view = self.view(log, now);
-        let over = (view.inside + cost).saturating_sub(self.limit); // units that must leave first
-        if over == 0 { 0 } else { self.leaves_after(log.stamp_of(&view, over), now) }
-    }
-
-    fn level(&self, log: &Log, now: u64) -> Level {
-        let view = self.view(log, now);
-        let reset_after_us = match log.runs.back() {
-            Some(newest) if view.inside > 0 => self.leaves_after(newest.stamp.min(view.stamp), now),
-            _ => 0,
-        };
-        Level { remaining: self.limit.saturating_sub(view.inside), reset_after_us }
-    }
-
-    fn is_ahead(&self, log: &Log, now: u64) -> bool {
-        self.view(log, now).ahead
-    }
-
-    fn take(&self, log: &mut Log, now: u64, cost: u64) {
-        let view = self.view(log, now);
-        log.settle(&view);
-        let units = cost.min((2 * self.limit).saturating_sub(view.inside));
-        if units > 0 {
-            log.push(view.stamp, units);
+            _ if units > 0 => self.runs.push_back(Run { stamp, total }),
+            _ => {}
         }
     }
 
-    fn refund(&self, log: &mut Log, now: u64, cost: u64, taken: u64) {
-        let view = self.view(log, now);
-        log.settle(&view);
-        let stamp = self.stamp(taken);
-        let index = log.runs.partition_point(|run| run.stamp < stamp);
-        let before = log.total_before(index);
-        let Some(run) = log.runs.get(index).filter(|run| run.stamp == stamp) else {
-            return;
-        };
-        let held = run.total.wrapping_sub(before);
+    /// Takes back up to `cost` units of this stamp; the number of the run if that leaves it empty.
+    fn refund(&mut self, stamp: u64, cost: u64) -> Option<u64> {
+        let index = self.runs.partition_point(|run| run.stamp < stamp);
+        let number = self.gone + index as u64;
+        let held = self.runs.get(index).filter(|run| run.stamp == stamp)?.total.wrapping_sub(self.total_before(number));
         let gone = cost.min(held);
-        for run in log.runs.range_mut(index..) {
-            run.total = run.total.wrapping_sub(gone);
-        }
-        if gone == held {
-            log.runs.remove(index);
-        }
-    }
-
-    fn in_use(&self, log: &Log, now: u64) -> u64 {
-        self.view(log, now).inside
+        self.runs.range_mut(index..).for_each(|run| run.total = run.total.wrapping_sub(gone));
+        (gone == held).then(|| {
+            self.runs.remove(index);
+            number
+        })
     }
 }
 
@@ -183,52 +325,96 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn log_of(limit: u64, period_us: u64) -> SlidingLog {
-        SlidingLog::new(&Rate::new(limit, Duration::from_micros(period_us)).unwrap())
+    fn bank<const N: usize>(rates: [(u64, u64); N]) -> [SlidingLog; N] {
+        rates.map(|(limit, period)| SlidingLog::new(&Rate::new(limit, Duration::from_micros(period)).unwrap()))
+    }
+
+    fn bank_of(limit: u64, period: u64) -> ([SlidingLog; 1], Logs) {
+        let bank = bank([(limit, period)]);
+        let logs = bank.fresh();
+        (bank, logs)
+    }
+
+    fn runs(logs: &Logs) -> usize {
+        match logs {
+            Logs::Shared { log, .. } => log.runs.len(),
+            Logs::Apart(logs) => logs.iter().map(|log| log.runs.len()).sum(),
+        }
     }
 
     #[test]
     fn both_ends_of_the_window_count() {
-        let (meter, mut log) = (log_of(2, 100), Log::default());
-        meter.take(&mut log, 1000, 1);
-        meter.take(&mut log, 1050, 1);
-        assert_eq!(meter.wait(&log, 1100, 1), 1);
-        assert_eq!(meter.wait(&log, 1101, 1), 0);
-        assert_eq!(meter.wait(&log, 1060, 2), 91);
+        let (bank, mut logs) = bank_of(2, 100);
+        bank.take(&mut logs, 1000, 1);
+        bank.take(&mut logs, 1050, 1);
+        assert_eq!(bank.wait(0, &logs, 1100, 1), 1);
+        assert_eq!(bank.wait(0, &logs, 1101, 1), 0);
+        assert_eq!(bank.wait(0, &logs, 1060, 2), 91);
     }
 
     #[test]
     fn the_nth_oldest_unit_is_found_across_runs_of_many() {
-        let (meter, mut log) = (log_of(10, 100), Log::default());
+        let (bank, mut logs) = bank_of(10, 100);
         for (at, cost) in [(0, 3), (10, 4), (20, 3)] {
-            meter.take(&mut log, at, cost);
+            bank.take(&mut logs, at, cost);
         }
-        let waits: Vec<u64> = (1..=10).map(|cost| meter.wait(&log, 20, cost)).collect();
+        let waits: Vec<u64> = (1..=10).map(|cost| bank.wait(0, &logs, 20, cost)).collect();
         assert_eq!(waits, [81, 81, 81, 91, 91, 91, 91, 101, 101, 101]);
     }
 
     #[test]
     fn a_refund_takes_back_its_own_stamp_only() {
-        let (meter, mut log) = (log_of(10, 100), Log::default());
-        meter.take(&mut log, 1000, 2);
-        meter.take(&mut log, 1010, 3);
-        meter.refund(&mut log, 1020, 9, 1000);
-        assert_eq!(meter.level(&log, 1020).remaining, 7);
-        meter.refund(&mut log, 1020, 1, 1000); // nothing is left of it
-        meter.refund(&mut log, 1020, 1, 1010);
-        assert_eq!(meter.level(&log, 1020).remaining, 8);
-        assert_eq!(meter.level(&log, 1111).remaining, 10);
+        let (bank, mut logs) = bank_of(10, 100);
+        bank.take(&mut logs, 1000, 2);
+        bank.take(&mut logs, 1010, 3);
+        bank.refund(&mut logs, 1020, 9, 1000);
+        assert_eq!(bank.level(0, &logs, 1020).remaining, 7);
+        bank.refund(&mut logs, 1020, 1, 1000); // nothing is left of it
+        bank.refund(&mut logs, 1020, 1, 1010);
+        assert_eq!(bank.level(0, &logs, 1020).remaining, 8);
+        assert_eq!(bank.level(0, &logs, 1111).remaining, 10);
     }
 
     #[test]
     fn a_resolution_bounds_the_runs_and_never_returns_a_unit_early() {
         let rate = Rate::new(1000, Duration::from_micros(1000)).unwrap().resolution(10).unwrap();
-        let (meter, mut log) = (SlidingLog::new(&rate), Log::default());
+        let bank = [SlidingLog::new(&rate)];
+        let mut logs = bank.fresh();
         for now in 0..5000 {
-            if meter.wait(&log, now, 1) == 0 {
-                meter.take(&mut log, now, 1);
+            if bank.wait(0, &logs, now, 1) == 0 {
+                bank.take(&mut logs, now, 1);
             }
-            assert!(log.runs.len() <= 12);
+            assert!(runs(&logs) <= 12);
+        }
+    }
+
+    #[test]
+    fn several_rates_share_one_log_and_part_when_they_must() {
+        let bank = bank([(3, 10), (20, 100), (50, 1000)]);
+        let mut logs = bank.fresh();
+        for now in (0..2000).step_by(5) {
+            if (0..3).all(|i| bank.wait(i, &logs, now, 1) == 0) {
+                bank.take(&mut logs, now, 1);
+            }
+            assert!(matches!(logs, Logs::Shared { .. }) && runs(&logs) <= 50);
+        }
+        let before: Vec<u64> = (0..3).map(|i| bank.in_use(i, &logs, 2000)).collect();
+        bank.take(&mut logs, 2000, 7); // more than the first rate holds, even in debt
+        assert!(matches!(logs, Logs::Apart(_)));
+        let after: Vec<u64> = (0..3).map(|i| bank.in_use(i, &logs, 2000)).collect();
+        assert_eq!(after, [6, before[1] + 7, before[2] + 7]);
+    }
+
+    #[test]
+    fn the_first_run_inside_is_found_from_any_start() {
+        let mut log = Log::default();
+        (0..100).for_each(|i| log.push(10 * i, 1));
+        log.forget_before(5);
+        for from in 0..100 {
+            for opens in [0, 49, 50, 51, 333, 989, 990, 991, 5000] {
+                let expected = (from.max(5)..100).find(|&n| 10 * n >= opens).unwrap_or(100);
+                assert_eq!(log.first_since(opens, from), expected, "from {from}, since {opens}");
+            }
         }
     }
 }

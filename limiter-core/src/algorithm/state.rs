@@ -1,7 +1,7 @@
 //! What a key keeps.
 
-use super::{Meter, fixed_window::Counted, sliding_log::Log, sliding_window::Counts};
-use crate::{Quota, clock::Timestamp, quota::Plan, store::Adjust};
+use super::{Bank, fixed_window::Counted, sliding_log::Logs, sliding_window::Counts};
+use crate::{Quota, Rate, clock::Timestamp, quota::Plan, store::Adjust};
 use smallvec::SmallVec;
 
 /// The state of one key under one quota: what a store keeps.
@@ -15,7 +15,7 @@ pub struct KeyState {
     pub(crate) cells: Cells,
 }
 
-/// One cell a rate; `Fresh` before the first write.
+/// What is kept for the rates; `Fresh` before the first write.
 #[derive(Clone, Default, Debug)]
 pub(crate) enum Cells {
     #[default]
@@ -23,17 +23,17 @@ pub(crate) enum Cells {
     Gcra(SmallVec<[u64; 1]>),
     FixedWindow(SmallVec<[Counted; 1]>),
     SlidingWindow(SmallVec<[Counts; 1]>),
-    SlidingLog(SmallVec<[Log; 1]>),
+    SlidingLog(Logs),
 }
 
-/// Runs `$body` with the meters of a quota and the matching cells; `$fresh` where the cells are of another kind.
+/// Runs `$body` with the bank of a quota's rates and its state; `$fresh` where the cells are of another kind.
 macro_rules! with_cells {
-    ($quota:expr, $cells:expr, |$meters:ident, $states:ident| $body:expr, $fresh:expr) => {
+    ($quota:expr, $cells:expr, |$bank:ident, $state:ident| $body:expr, $fresh:expr) => {
         match ($quota.plan(), $cells) {
-            ($crate::quota::Plan::Gcra($meters), $crate::algorithm::Cells::Gcra($states)) => $body,
-            ($crate::quota::Plan::FixedWindow($meters), $crate::algorithm::Cells::FixedWindow($states)) => $body,
-            ($crate::quota::Plan::SlidingWindow($meters), $crate::algorithm::Cells::SlidingWindow($states)) => $body,
-            ($crate::quota::Plan::SlidingLog($meters), $crate::algorithm::Cells::SlidingLog($states)) => $body,
+            ($crate::quota::Plan::Gcra($bank), $crate::algorithm::Cells::Gcra($state)) => $body,
+            ($crate::quota::Plan::FixedWindow($bank), $crate::algorithm::Cells::FixedWindow($state)) => $body,
+            ($crate::quota::Plan::SlidingWindow($bank), $crate::algorithm::Cells::SlidingWindow($state)) => $body,
+            ($crate::quota::Plan::SlidingLog($bank), $crate::algorithm::Cells::SlidingLog($state)) => $body,
             _ => $fresh,
         }
     };
@@ -69,7 +69,7 @@ impl KeyState {
     pub fn charge(&mut self, quota: &Quota, now: Timestamp, cost: u64) {
         self.prepare(quota);
         let now = now.as_micros();
-        with_cells!(quota, &mut self.cells, |meters, states| each(meters, states, |m, s| m.take(s, now, cost)), ());
+        with_cells!(quota, &mut self.cells, |bank, state| bank.take(state, now, cost), ());
     }
 
     /// Returns what a take of `cost` units at `taken` still holds: a bucket has drained part of it since, a window or
@@ -77,12 +77,7 @@ impl KeyState {
     pub fn refund(&mut self, quota: &Quota, now: Timestamp, cost: u64, taken: Timestamp) {
         self.prepare(quota);
         let (now, taken) = (now.as_micros(), taken.as_micros());
-        with_cells!(
-            quota,
-            &mut self.cells,
-            |meters, states| each(meters, states, |m, s| m.refund(s, now, cost, taken)),
-            ()
-        );
+        with_cells!(quota, &mut self.cells, |bank, state| bank.refund(state, now, cost, taken), ());
     }
 
     /// Denies every take of a cost above 0 until `until`; an instant in the past ends a block.
@@ -105,7 +100,7 @@ impl KeyState {
             && with_cells!(
                 quota,
                 &self.cells,
-                |meters, states| meters.iter().zip(states).all(|(m, s)| m.level(s, now).reset_after_us == 0),
+                |bank, state| (0..bank.len()).all(|i| bank.level(i, state, now).reset_after_us == 0),
                 matches!(self.cells, Cells::Fresh)
             )
     }
@@ -118,26 +113,23 @@ impl KeyState {
         let used: SmallVec<[u64; 4]> = with_cells!(
             old,
             &self.cells,
-            |meters, states| meters.iter().zip(states).map(|(m, s)| m.in_use(s, at)).collect(),
+            |bank, state| (0..bank.len()).map(|i| bank.in_use(i, state, at)).collect(),
             SmallVec::new()
         );
         let most = used.iter().copied().max().unwrap_or(0);
-        let mut cells = Cells::new(new);
-        let mut rates = new.rates().iter();
-        let mut carry = |capacity: u64| {
-            let period = rates.next().map(crate::Rate::period_us);
-            let same = old.rates().iter().position(|rate| Some(rate.period_us()) == period);
-            same.and_then(|i| used.get(i).copied()).unwrap_or(most).min(capacity)
+        let carried = |rate: &Rate| {
+            let same = old.rates().iter().position(|old| old.period_us() == rate.period_us());
+            same.and_then(|i| used.get(i).copied()).unwrap_or(most).min(rate.capacity())
         };
+        let mut cells = Cells::new(new);
         with_cells!(
             new,
             &mut cells,
-            |meters, states| each(meters, states, |m, s| {
-                let units = carry(m.capacity());
+            |bank, state| for (i, units) in new.rates().iter().map(carried).enumerate() {
                 if units > 0 {
-                    m.take(s, at, units);
+                    bank.take_of(i, state, at, units);
                 }
-            }),
+            },
             ()
         );
         Self { blocked_until: self.blocked_until, cells }
@@ -147,18 +139,11 @@ impl KeyState {
 impl Cells {
     fn new(quota: &Quota) -> Self {
         match quota.plan() {
-            Plan::Gcra(rates) => Self::Gcra(SmallVec::from_elem(0, rates.len())),
-            Plan::FixedWindow(rates) => Self::FixedWindow(SmallVec::from_elem(Counted::default(), rates.len())),
-            Plan::SlidingWindow(rates) => Self::SlidingWindow(SmallVec::from_elem(Counts::default(), rates.len())),
-            Plan::SlidingLog(rates) => Self::SlidingLog(rates.iter().map(|_| Log::default()).collect()),
+            Plan::Gcra(bank) => Self::Gcra(bank.fresh()),
+            Plan::FixedWindow(bank) => Self::FixedWindow(bank.fresh()),
+            Plan::SlidingWindow(bank) => Self::SlidingWindow(bank.fresh()),
+            Plan::SlidingLog(bank) => Self::SlidingLog(bank.fresh()),
         }
-    }
-}
-
-/// Applies `change` to every rate's cell.
-fn each<M: Meter>(meters: &[M], states: &mut [M::State], mut change: impl FnMut(&M, &mut M::State)) {
-    for (meter, state) in meters.iter().zip(states) {
-        change(meter, state);
     }
 }
 

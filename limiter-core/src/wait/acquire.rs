@@ -2,8 +2,9 @@
 
 use super::{
     Permit, driver,
-    queue::{Gone, Join, Seen, Waiter},
+    line::{Join, Line, Seen},
     task::{Task, block_on},
+    waiter::{Gone, Waiter},
 };
 use crate::{
     Decision, Error, KeyBuf, Limiter, Timestamp,
@@ -110,7 +111,7 @@ impl<S: Store> Future for AcquireFuture<S> {
             match std::mem::replace(&mut this.0, Stage::Finished) {
                 Stage::Start(request) => match request.at_once() {
                     AtOnce::Answer(answer) => return Poll::Ready(answer),
-                    AtOnce::Wait(denied) => this.0 = Stage::Waiting(Box::pin(request.in_line(denied))),
+                    AtOnce::Wait(denied, nudged) => this.0 = Stage::Waiting(Box::pin(request.in_line(denied, nudged))),
                 },
                 Stage::Waiting(mut waiting) => {
                     let polled = waiting.as_mut().poll(cx);
@@ -134,14 +135,15 @@ impl<S: Store> fmt::Debug for AcquireFuture<S> {
 /// What can be said without waiting.
 enum AtOnce<S: Store> {
     Answer(Result<Permit<S>, Error>),
-    /// The units are not there, or others wait; with the denial met, where the store was asked.
-    Wait(Option<Decision>),
+    /// The units are not there, or others wait; with the denial met, where the store was asked, and the nudges before.
+    Wait(Option<Decision>, u64),
 }
 
 impl<S: Store> Acquire<S> {
     /// The way without waiting, and without an allocation: nobody is in line and the store decides in place.
     fn at_once(&self) -> AtOnce<S> {
         let key = self.key.as_slice();
+        let nudged = self.core.queues.nudged(key);
         let behind_others = self.cost > 0 && self.core.queues.has(key);
         let decided = self.core.with_demand(key, self.cost, |demand| match fits(demand.quota, self.cost) {
             Err(error) => Some(Err(error)),
@@ -150,43 +152,44 @@ impl<S: Store> Acquire<S> {
         });
         match decided {
             Some(Ok(decision)) if decision.allowed() => AtOnce::Answer(Ok(self.permit(decision))),
-            Some(Ok(denied)) => AtOnce::Wait(Some(denied)),
+            Some(Ok(denied)) => AtOnce::Wait(Some(denied), nudged),
             Some(Err(error)) => AtOnce::Answer(Err(error)),
-            None => AtOnce::Wait(None),
+            None => AtOnce::Wait(None, nudged),
         }
     }
 
-    async fn in_line(self, mut denied: Option<Decision>) -> Result<Permit<S>, Error> {
+    /// The way through the line of the key; `nudged` is what the line's nudges were before the denial.
+    async fn in_line(self, mut denied: Option<Decision>, mut nudged: u64) -> Result<Permit<S>, Error> {
         let key: Arc<[u8]> = self.key.as_slice().into();
-        let mut seen = None;
-        let mut tries = 0;
+        let (mut asked, mut seen, mut tries) = (None, None, 0);
         loop {
-            if denied.is_none() && !self.core.queues.has(&key) {
+            if denied.is_none() && (self.cost == 0 || !self.core.queues.has(&key)) {
+                nudged = self.core.queues.nudged(&key);
                 let decision = self.core.take(&key, self.cost).await?;
                 if decision.allowed() {
                     return Ok(self.permit(decision));
                 }
                 denied = Some(decision);
             }
-            let asked = match (&denied, self.timeout) {
-                (Some(denied), _) => denied.at(),
-                (None, Some(_)) => self.core.now().await?,
-                (None, None) => Timestamp::MIN,
+            let asked = match (asked, &denied, self.timeout) {
+                (Some(asked), ..) => asked,
+                (None, Some(denied), _) => *asked.insert(denied.at()),
+                (None, None, Some(_)) => *asked.insert(self.core.now().await?),
+                (None, None, None) => Timestamp::MIN,
             };
             let first_wait = match &denied {
-                Some(denied) => self.wait_of(denied)?,
+                Some(denied) => self.wait_of(denied, asked)?,
                 None => Duration::ZERO,
             };
             let waiter = Waiter::new(self.cost, self.timeout.map(|allowed| (asked, allowed)));
-            let driver =
-                |changed| Task::paused(driver::drive(Arc::clone(&self.core), Arc::clone(&key), changed, first_wait));
-            let joined =
-                self.core.queues.join(&key, &self.core.quota(&key), waiter, denied.is_some(), seen.take(), driver);
-            let waiter = match joined {
-                Join::Queued(waiter) => waiter,
-                Join::First(waiter, driver) => {
+            let driver = |line| Task::paused(driver::drive(Arc::clone(&self.core), Arc::clone(&key), line, first_wait));
+            let denied_since = denied.take().map(|_| nudged);
+            let quota = self.core.quota(&key);
+            let (line, waiter) = match self.core.queues.join(&key, &quota, waiter, denied_since, seen.take(), driver) {
+                Join::Queued(line, waiter) => (line, waiter),
+                Join::First(line, waiter, driver) => {
                     driver.run();
-                    waiter
+                    (line, waiter)
                 }
                 Join::Vanished => continue,
                 Join::Unknown(version) => {
@@ -196,17 +199,18 @@ impl<S: Store> Acquire<S> {
                 }
                 Join::Refused(error) => return Err(error),
             };
-            let place = Place { core: &self.core, key: &key, waiter };
+            let place = Place { core: &self.core, key: &key, line, waiter };
             let decision = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
             return Ok(self.permit(decision));
         }
     }
 
     /// The wait that a denial names, where the caller allows it.
-    fn wait_of(&self, denied: &Decision) -> Result<Duration, Error> {
+    fn wait_of(&self, denied: &Decision, asked: Timestamp) -> Result<Duration, Error> {
         let quota = || self.core.quota(self.key.as_slice());
         let wait = denied.retry_after().ok_or_else(|| never_fits(&quota(), self.cost))?;
-        let needed = wait.saturating_add(self.core.buffer);
+        let due = denied.at().saturating_add(wait.saturating_add(self.core.buffer));
+        let needed = due.saturating_since(asked);
         match self.timeout {
             Some(allowed) if needed > allowed => Err(Error::WaitTooLong { needed, allowed }),
             _ => Ok(wait),
@@ -222,6 +226,7 @@ impl<S: Store> Acquire<S> {
 struct Place<'a, S: Store> {
     core: &'a Arc<Core<S>>,
     key: &'a Arc<[u8]>,
+    line: Arc<Line>,
     waiter: Arc<Waiter>,
 }
 
@@ -229,7 +234,7 @@ impl<S: Store> Drop for Place<'_, S> {
     fn drop(&mut self) {
         match self.waiter.go() {
             Gone::Finished => {}
-            Gone::Waiting => self.core.queues.leave(self.key, &self.waiter),
+            Gone::Waiting => self.line.leave(&self.core.queues, &self.waiter),
             Gone::Granted(taken) => {
                 let (core, key, cost) = (Arc::clone(self.core), Arc::clone(self.key), self.waiter.cost);
                 // Whoever drops us may be inside anything; the store's future runs on by itself.

@@ -1,17 +1,16 @@
 //! Serves one key's line, for as long as anybody stands in it.
 
+use super::{ThreadTimer, line::Line, sleep::Sleep};
 use crate::{
-    Error, Timestamp,
+    Error, StoreError, StoreErrorKind, Timestamp,
     limiter::{Core, never_fits},
     store::{Adjust, Store},
 };
 use std::{
     future::Future,
+    panic::{self, AssertUnwindSafe},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,48 +20,54 @@ use std::{
 ///
 /// Nobody is asked for whom the store has just been asked: a grant costs one take, and one more if it had to be slept
 /// for.
-pub(super) async fn drive<S: Store>(
-    core: Arc<Core<S>>,
-    key: Arc<[u8]>,
-    changed: Arc<AtomicBool>,
-    first_wait: Duration,
-) {
-    pause(&core, first_wait, &changed).await;
-    while let Some(head) = core.queues.head(&key) {
-        match core.take(&key, head.cost).await {
+pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Arc<Line>, first_wait: Duration) {
+    let on_duty = OnDuty { core: &core, key: &key, line: &line };
+    pause(&core, first_wait, &line).await;
+    while let Some(head) = line.head(&core.queues) {
+        let more = match core.take(&key, head.cost).await {
             Ok(decision) if decision.allowed() => {
                 let taken = decision.at();
-                let read = head.grant(decision);
-                core.queues.pop(&key, &head);
-                if !read {
-                    give_back(&core, &key, head.cost, taken).await;
+                let granted = head.grant(decision);
+                // Out of the line before it is woken: what it does next is not to find itself waiting there.
+                let more = line.pop(&core.queues, &head, true);
+                if !more {
+                    core.queues.forget(&key, &line);
                 }
+                match granted {
+                    Some(wake) => wake.now(),
+                    None => give_back(&core, &key, head.cost, taken).await,
+                }
+                more
             }
             Ok(denied) => {
                 let Some(wait) = denied.retry_after() else {
                     head.fail(never_fits(&core.quota(&key), head.cost));
-                    core.queues.pop(&key, &head);
-                    continue;
+                    if line.pop(&core.queues, &head, false) { continue } else { break }
                 };
                 let due = denied.at().saturating_add(wait.saturating_add(core.buffer));
                 if let Some(error) = head.too_late(due) {
                     head.fail(error);
-                    core.queues.pop(&key, &head);
-                    continue;
+                    line.pop(&core.queues, &head, false)
+                } else {
+                    if head.is_surprised(due)
+                        && let Some(state) = core.snapshot(&key).await
+                    {
+                        line.reconsider(&core.queues, &core.quota(&key), state);
+                    }
+                    pause(&core, wait, &line).await;
+                    true
                 }
-                if head.is_surprised(due)
-                    && let Some(state) = core.snapshot(&key).await
-                {
-                    core.queues.reconsider(&key, &core.quota(&key), state);
-                }
-                pause(&core, wait, &changed).await;
             }
             Err(error) => {
                 head.fail(Error::Store(error));
-                core.queues.pop(&key, &head);
+                line.pop(&core.queues, &head, false)
             }
+        };
+        if !more {
+            break;
         }
     }
+    drop(on_duty);
 }
 
 /// Returns units that nobody is there for any more. Should the store fail, they stay taken: never too much is admitted.
@@ -70,23 +75,43 @@ pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, t
     let _ = core.adjust(key, cost, Adjust::Refund { taken }).await;
 }
 
-/// Sleeps for `wait` and the limiter's buffer, or until the line's head changes.
-fn pause<S: Store>(core: &Core<S>, wait: Duration, changed: &AtomicBool) -> impl Future<Output = ()> + Send {
-    Pause { sleep: core.sleep.sleep(wait.saturating_add(core.buffer)), changed }
+/// Takes the line out of the limiter when its driver ends, and leaves nobody standing in it should it have panicked.
+struct OnDuty<'a, S: Store> {
+    core: &'a Core<S>,
+    key: &'a [u8],
+    line: &'a Arc<Line>,
+}
+
+impl<S: Store> Drop for OnDuty<'_, S> {
+    fn drop(&mut self) {
+        self.line.abandon(&self.core.queues, || {
+            StoreError::new(StoreErrorKind::Other).with_source("the store panicked while it was asked").into()
+        });
+        self.core.queues.forget(self.key, self.line);
+    }
+}
+
+/// Sleeps for `wait` and the limiter's buffer, or until the line's driver is to ask again.
+fn pause<'a, S: Store>(core: &Core<S>, wait: Duration, line: &'a Line) -> Pause<'a> {
+    let wait = wait.saturating_add(core.buffer);
+    // A runtime's timer panics on a thread that has no runtime; ours works anywhere.
+    let made = panic::catch_unwind(AssertUnwindSafe(|| core.sleep.sleep(wait)));
+    Pause { sleep: made.unwrap_or_else(|_| ThreadTimer.sleep(wait)), line }
 }
 
 struct Pause<'a> {
     sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
-    changed: &'a AtomicBool,
+    line: &'a Line,
 }
 
 impl Future for Pause<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.changed.swap(false, Ordering::AcqRel) {
+        if self.line.take_change() {
             return Poll::Ready(());
         }
-        self.sleep.as_mut().poll(cx)
+        // A runtime's sleep panics once its runtime is gone: ask again then, and sleep elsewhere.
+        panic::catch_unwind(AssertUnwindSafe(|| self.sleep.as_mut().poll(cx))).unwrap_or(Poll::Ready(()))
     }
 }

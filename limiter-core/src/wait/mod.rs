@@ -6,11 +6,13 @@
 
 mod acquire;
 mod driver;
+mod line;
 mod permit;
 mod queue;
 mod sleep;
 mod task;
 mod timer;
+mod waiter;
 
 pub use acquire::{Acquire, AcquireFuture};
 pub use permit::Permit;

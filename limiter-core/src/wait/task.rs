@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    panic::{self, AssertUnwindSafe},
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
@@ -52,14 +53,15 @@ impl Task {
         let waker = Waker::from(Arc::clone(self));
         loop {
             let mut slot = self.future.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(future) = slot.as_mut()
-                && future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
-            {
-                let done = slot.take();
-                drop(slot);
-                drop(done);
-            } else {
-                drop(slot);
+            if let Some(future) = slot.as_mut() {
+                let mut cx = Context::from_waker(&waker);
+                let polled = panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+                if !matches!(polled, Ok(Poll::Pending)) {
+                    // Over: by its end, or by a panic, which ends this future only and not the thread that woke it.
+                    let ended = slot.take();
+                    drop(slot);
+                    drop(ended);
+                }
             }
             let end = self.state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
             if end.is_ok() {

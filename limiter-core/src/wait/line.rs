@@ -1,0 +1,241 @@
+//! The waiters of one key, in the order they came.
+
+use super::{queue::Queues, task::Task, waiter::Waiter};
+use crate::{Error, KeyState, Quota, Timestamp, algorithm::Projection};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+pub(super) struct Line {
+    inner: Mutex<Inner>,
+    driver: OnceLock<Arc<Task>>,
+    /// Set when the driver must ask again before its sleep is over.
+    changed: AtomicBool,
+}
+
+struct Inner {
+    waiters: VecDeque<Arc<Waiter>>,
+    /// Waiters in the line that have gone away.
+    gone: usize,
+    /// The key behind everybody in line; `None` when it must be worked out anew.
+    projection: Option<Projection>,
+    /// Counts what happens to the line, so that a snapshot taken before is told from one taken after.
+    version: u64,
+    /// Nobody was left: it takes nobody any more, and is about to leave the map.
+    ended: bool,
+}
+
+/// What came of an attempt to join a line.
+pub(super) enum Join {
+    /// In line, behind others.
+    Queued(Arc<Line>, Arc<Waiter>),
+    /// In line as the first; the caller starts the driver.
+    First(Arc<Line>, Arc<Waiter>, Arc<Task>),
+    /// Nobody waits any more, or somebody just began to: ask the store again.
+    Vanished,
+    /// How long it will be is not known; try again with a snapshot taken at this version.
+    Unknown(u64),
+    /// It cannot be.
+    Refused(Error),
+}
+
+/// A snapshot of a key and the line's version before it was taken.
+pub(super) struct Seen {
+    pub(super) version: u64,
+    pub(super) state: Option<(KeyState, Timestamp)>,
+    /// No newer one will be had.
+    pub(super) last: bool,
+}
+
+impl Line {
+    pub(super) fn new(first: Arc<Waiter>) -> Self {
+        let waiters = VecDeque::from([first]);
+        Self {
+            inner: Mutex::new(Inner { waiters, gone: 0, projection: None, version: 0, ended: false }),
+            driver: OnceLock::new(),
+            changed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn set_driver(&self, driver: &Arc<Task>) {
+        self.driver.get_or_init(|| Arc::clone(driver));
+    }
+
+    /// Lets the driver ask again. Whoever calls must hold no lock: it runs here.
+    pub(super) fn wake_driver(&self) {
+        self.note_change();
+        if let Some(driver) = self.driver.get() {
+            driver.run();
+        }
+    }
+
+    pub(super) fn note_change(&self) {
+        self.changed.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn take_change(&self) -> bool {
+        self.changed.swap(false, Ordering::SeqCst)
+    }
+
+    pub(super) fn forget_projection(&self) {
+        let mut inner = self.lock();
+        inner.projection = None;
+        inner.version += 1;
+    }
+
+    pub(super) fn expected(
+        &self,
+        quota: &Quota,
+        cost: u64,
+        state: Option<(KeyState, Timestamp)>,
+        slack: Duration,
+    ) -> Option<Timestamp> {
+        let mut inner = self.lock();
+        inner.project(quota, state, slack);
+        Some(inner.projection.as_mut()?.when(quota, cost, slack))
+    }
+
+    /// Puts a waiter at the end; `None` if the line has ended.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        queues: &Queues,
+        quota: &Quota,
+        waiter: &Arc<Waiter>,
+        seen: Option<Seen>,
+    ) -> Option<Join> {
+        let slack = queues.slack;
+        let mut inner = self.lock();
+        if inner.ended {
+            return None;
+        }
+        if let Some((asked, allowed)) = waiter.limit {
+            match seen {
+                Some(seen) if seen.version == inner.version || seen.last => inner.project(quota, seen.state, slack),
+                _ if inner.projection.is_none() => return Some(Join::Unknown(inner.version)),
+                _ => {}
+            }
+            // A store that cannot tell its state lets everybody in; who cannot be served in time learns it later.
+            let expected = inner.projection.as_mut().map(|ahead| ahead.when(quota, waiter.cost, slack));
+            if let Some(expected) = expected.filter(|&expected| expected > asked.saturating_add(allowed)) {
+                let needed = expected.saturating_since(asked);
+                return Some(Join::Refused(Error::WaitTooLong { needed, allowed }));
+            }
+        }
+        if !queues.count(waiter) {
+            return Some(Join::Refused(queues.full()));
+        }
+        let expected = inner.projection.as_mut().map(|ahead| ahead.grant(quota, waiter.cost, slack));
+        waiter.expect(expected);
+        inner.waiters.push_back(Arc::clone(waiter));
+        inner.version += 1;
+        Some(Join::Queued(Arc::clone(self), Arc::clone(waiter)))
+    }
+
+    /// The first in line who is still there; `None` ends the line.
+    pub(super) fn head(&self, queues: &Queues) -> Option<Arc<Waiter>> {
+        let mut inner = self.lock();
+        while let Some(front) = inner.waiters.front() {
+            if !front.is_gone() {
+                return Some(Arc::clone(front));
+            }
+            queues.uncount(front);
+            inner.waiters.pop_front();
+            inner.gone = inner.gone.saturating_sub(1);
+        }
+        inner.ended = true;
+        None
+    }
+
+    /// Takes a served or failed head out of the line; whether that leaves anybody, else the line ends.
+    pub(super) fn pop(&self, queues: &Queues, head: &Arc<Waiter>, was_served: bool) -> bool {
+        let mut inner = self.lock();
+        if inner.waiters.front().is_some_and(|front| Arc::ptr_eq(front, head)) {
+            inner.waiters.pop_front();
+            inner.version += 1;
+        }
+        if !was_served {
+            inner.projection = None; // it counts units that will not be taken
+        }
+        queues.uncount(head);
+        inner.ended |= inner.waiters.is_empty();
+        !inner.ended
+    }
+
+    /// Notes that a waiter has gone; the driver moves on if it was the head.
+    pub(super) fn leave(&self, queues: &Queues, waiter: &Arc<Waiter>) {
+        queues.uncount(waiter);
+        let mut inner = self.lock();
+        let was_head = inner.waiters.front().is_some_and(|front| Arc::ptr_eq(front, waiter));
+        inner.gone += 1;
+        inner.projection = None;
+        inner.version += 1;
+        if inner.gone > 16 && inner.gone > inner.waiters.len() / 2 {
+            inner.waiters.retain(|waiter| !waiter.is_gone());
+            inner.gone = 0;
+        }
+        drop(inner);
+        if was_head {
+            self.wake_driver();
+        }
+    }
+
+    /// Works out anew when everybody will be served, and fails those whom that is too late for.
+    pub(super) fn reconsider(&self, queues: &Queues, quota: &Quota, state: (KeyState, Timestamp)) {
+        let mut ahead = Projection::new(state.0, state.1);
+        let mut failed = Vec::new();
+        let mut inner = self.lock();
+        inner.waiters.retain(|waiter| {
+            if waiter.is_gone() {
+                return true;
+            }
+            let expected = ahead.when(quota, waiter.cost, queues.slack);
+            if let Some(error) = waiter.too_late(expected) {
+                queues.uncount(waiter);
+                failed.push((Arc::clone(waiter), error));
+                return false;
+            }
+            waiter.expect(Some(ahead.grant(quota, waiter.cost, queues.slack)));
+            true
+        });
+        inner.projection = Some(ahead);
+        inner.version += 1;
+        drop(inner);
+        failed.into_iter().for_each(|(waiter, error)| waiter.fail(error));
+    }
+
+    /// Ends the line and fails whoever is left in it.
+    pub(super) fn abandon(&self, queues: &Queues, error: impl Fn() -> Error) {
+        let mut inner = self.lock();
+        inner.ended = true;
+        let left = std::mem::take(&mut inner.waiters);
+        drop(inner);
+        for waiter in left {
+            queues.uncount(&waiter);
+            waiter.fail(error());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Carries `state` on past everybody in line, where that is not known yet.
+    fn project(&mut self, quota: &Quota, state: Option<(KeyState, Timestamp)>, slack: Duration) {
+        if self.projection.is_none()
+            && let Some((state, now)) = state
+        {
+            let mut ahead = Projection::new(state, now);
+            for waiter in self.waiters.iter().filter(|waiter| !waiter.is_gone()) {
+                waiter.expect(Some(ahead.grant(quota, waiter.cost, slack)));
+            }
+            self.projection = Some(ahead);
+        }
+    }
+}

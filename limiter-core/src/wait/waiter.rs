@@ -1,0 +1,138 @@
+//! One caller's place in a line.
+
+use crate::{Decision, Error, Timestamp};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+pub(super) struct Waiter {
+    pub(super) cost: u64,
+    /// When it asked and how long it lets itself wait.
+    pub(super) limit: Option<(Timestamp, Duration)>,
+    /// Whether it is one of those that the limiter counts as waiting.
+    counted: AtomicBool,
+    state: Mutex<State>,
+}
+
+enum State {
+    Waiting { waker: Option<Waker>, expected: Option<Timestamp> },
+    Done(Box<Result<Decision, Error>>),
+    Gone,
+}
+
+/// How a waiter stood when it went away.
+pub(super) enum Gone {
+    /// In line.
+    Waiting,
+    /// Granted at that instant, and nobody had read it.
+    Granted(Timestamp),
+    /// Served or refused.
+    Finished,
+}
+
+/// A waiter to be woken. A waker that panics has lost its own task; nobody else's.
+#[must_use = "somebody waits for it"]
+pub(super) struct Wake(Option<Waker>);
+
+impl Wake {
+    pub(super) fn now(self) {
+        if let Some(waker) = self.0 {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+}
+
+/// How much later than told a grant may be before everybody behind it is told anew: timers are late by less.
+const TOLERANCE: Duration = Duration::from_millis(1);
+
+impl Waiter {
+    pub(super) fn new(cost: u64, limit: Option<(Timestamp, Duration)>) -> Self {
+        let state = State::Waiting { waker: None, expected: None };
+        Self { cost, limit, counted: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    /// Notes whether it is counted; whether it was otherwise before.
+    pub(super) fn set_counted(&self, counted: bool) -> bool {
+        self.counted.swap(counted, Ordering::SeqCst) != counted
+    }
+
+    /// Puts a grant down for it; `None` where it has gone.
+    pub(super) fn grant(&self, decision: Decision) -> Option<Wake> {
+        self.finish(Ok(decision))
+    }
+
+    pub(super) fn fail(&self, error: Error) {
+        if let Some(wake) = self.finish(Err(error)) {
+            wake.now();
+        }
+    }
+
+    fn finish(&self, result: Result<Decision, Error>) -> Option<Wake> {
+        let mut state = self.lock();
+        let State::Waiting { waker, .. } = &mut *state else { return None };
+        let waker = waker.take();
+        *state = State::Done(Box::new(result));
+        Some(Wake(waker))
+    }
+
+    /// Why a grant at `due` would be too late, if it would.
+    pub(super) fn too_late(&self, due: Timestamp) -> Option<Error> {
+        let (asked, allowed) = self.limit?;
+        (due > asked.saturating_add(allowed))
+            .then(|| Error::WaitTooLong { needed: due.saturating_since(asked), allowed })
+    }
+
+    /// Whether a grant at `due` is later than this waiter was told.
+    pub(super) fn is_surprised(&self, due: Timestamp) -> bool {
+        match *self.lock() {
+            State::Waiting { expected: Some(expected), .. } => due > expected.saturating_add(TOLERANCE),
+            _ => false,
+        }
+    }
+
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Decision, Error>> {
+        let mut state = self.lock();
+        match &mut *state {
+            State::Waiting { waker, .. } => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            State::Done(_) | State::Gone => match std::mem::replace(&mut *state, State::Gone) {
+                State::Done(result) => Poll::Ready(*result),
+                _ => Poll::Pending,
+            },
+        }
+    }
+
+    /// Marks the waiter as gone, and tells how it stood.
+    pub(super) fn go(&self) -> Gone {
+        match std::mem::replace(&mut *self.lock(), State::Gone) {
+            State::Waiting { .. } => Gone::Waiting,
+            State::Done(result) => (*result).map_or(Gone::Finished, |decision| Gone::Granted(decision.at())),
+            State::Gone => Gone::Finished,
+        }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(*self.lock(), State::Gone)
+    }
+
+    /// Notes when its grant is expected.
+    pub(super) fn expect(&self, at: Option<Timestamp>) {
+        if let State::Waiting { expected, .. } = &mut *self.lock() {
+            *expected = at;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
