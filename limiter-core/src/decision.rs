@@ -139,6 +139,12 @@ impl Decision {
         self
     }
 
+    /// Denies demand `place` too, for at least `wait`.
+    pub(crate) fn denied_too(mut self, place: usize, wait: Duration) -> Self {
+        self.add_wait(place, Some(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX).max(1)));
+        self
+    }
+
     pub(crate) fn could_fit(&self) -> bool {
         self.wait != Wait::Forever
     }

@@ -13,12 +13,11 @@ use std::time::{Duration, SystemTime};
 /// How long an answer asks that nothing be sent; not capped.
 ///
 /// `Retry-After` goes before `RateLimit` fields (draft-ietf-httpapi-ratelimit-headers-11, section 5), and is read where
-/// RFC 9110 and RFC 6585 give it this meaning. An answer from a cache says nothing of the server now.
+/// RFC 9110 and RFC 6585 give it this meaning. The `RateLimit` fields of an answer from a cache say nothing of the
+/// server now.
 pub(crate) fn asked_pause(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    if headers.contains_key(AGE) {
-        return None;
-    }
-    let pause = retry_after(status, headers, now).or_else(|| until_reset(headers, now));
+    let from_origin = || if headers.contains_key(AGE) { None } else { until_reset(headers, now) };
+    let pause = retry_after(status, headers, now).or_else(from_origin);
     pause.filter(|pause| !pause.is_zero())
 }
 
@@ -99,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_a_cache_says_is_ignored() {
-        assert_eq!(asked(503, &[("retry-after", "7"), ("age", "3")]), None);
+        assert_eq!(asked(503, &[("retry-after", "7"), ("age", "3")]), Some(7));
         assert_eq!(asked(200, &[("ratelimit", r#""default";r=0;t=30"#), ("age", "0")]), None);
     }
 

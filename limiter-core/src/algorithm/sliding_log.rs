@@ -21,7 +21,7 @@ pub(crate) struct SlidingLog {
 }
 
 /// What a key keeps.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Logs {
     /// One log for all rates, and for each the number of its first run.
     Shared { log: Log, first: SmallVec<[u64; 4]> },
@@ -31,7 +31,7 @@ pub(crate) enum Logs {
 
 /// Runs of units by stamp, the oldest first, with running totals: the n-th oldest unit is found by its total. It grows
 /// only as it fills: a run a take and stamp.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Log {
     runs: VecDeque<Run>,
     /// How many runs were before the first one here: what runs are numbered by.
@@ -40,7 +40,7 @@ pub(crate) struct Log {
     base: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Run {
     stamp: u64,
     /// Units up to and with this run.

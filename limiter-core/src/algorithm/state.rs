@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 ///
 /// The default is a key never seen, for any quota. A state made under another quota carries its units in use over at
 /// the first decision under the new one.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct KeyState {
     /// Every take of a cost above 0 is denied until then.
     pub(crate) blocked_until: u64,
@@ -16,7 +16,7 @@ pub struct KeyState {
 }
 
 /// What is kept for the rates; `Fresh` before the first write.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) enum Cells {
     #[default]
     Fresh,
@@ -83,6 +83,20 @@ impl KeyState {
     /// Denies every take of a cost above 0 until `until`; an instant in the past ends a block.
     pub fn block(&mut self, until: Timestamp) {
         self.blocked_until = until.as_micros();
+    }
+
+    /// Whole units left at `now`, the least over the rates; 0 while the key is blocked.
+    pub(crate) fn remaining(&self, quota: &Quota, now: Timestamp) -> u64 {
+        let at = now.as_micros();
+        if self.blocked_until > at {
+            return 0;
+        }
+        with_cells!(
+            quota,
+            &self.cells,
+            |bank, state| (0..bank.len()).map(|i| bank.level(i, state, at).remaining).min().unwrap_or(0),
+            quota.capacity()
+        )
     }
 
     /// Whether nothing was ever written: a key never seen.

@@ -27,7 +27,8 @@ use std::{
 /// * At most [`max_keys`](MemoryStoreBuilder::max_keys) keys have a state of their own. Idle ones are reclaimed as new
 ///   ones come. A live one is never evicted: what does not fit shares overflow states, which a key inherits once it
 ///   gets its own. So a flood of new keys makes new keys be denied early, never admits more, and leaves those alone
-///   that were there; [`usage`](Self::usage) counts it.
+///   that were there; [`usage`](Self::usage) counts it. A reset gives nothing back to a key that shares: its part
+///   cannot be told. Blocked keys may take as much room again, so that a block is never shared.
 /// * Time is a [`MonotonicClock`], read under the lock. Under an injected clock, which may step back, idle keys are
 ///   kept until the room is full or a sweep is asked for.
 #[derive(Clone)]
@@ -126,12 +127,29 @@ impl MemoryStore {
             .zip(&hashes)
             .map(|(demand, &hash)| shards[shard_of(hash)].load(hash, demand, now.at))
             .collect();
+        let new: SmallVec<[usize; 8]> = (0..demands.len()).filter(|&i| !loaded[i].was_found()).collect();
+        let shared = new.iter().enumerate().find_map(|(nth, &i)| {
+            let here = shard_of(hashes[i]);
+            let meets = |&&j: &&usize| {
+                shard_of(hashes[j]) == here && Shard::share_a_way((hashes[i], &demands[i]), (hashes[j], &demands[j]))
+            };
+            let meets_any = new.iter().take(nth).any(|j| meets(&j));
+            (meets_any && !shards[here].has_room(new.len(), now)).then_some(i)
+        });
         let mut views: SmallVec<[View<'_>; 8]> = demands
             .iter()
             .zip(&mut loaded)
             .map(|(demand, loaded)| View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost })
             .collect();
-        let decision = decide(&mut views, now.at, mode);
+        let decision = match shared {
+            None => decide(&mut views, now.at, mode),
+            Some(place) => {
+                // Two keys that would share one state: together they could take more than it holds. Denied early.
+                let seen = decide(&mut views, now.at, Mode::Peek);
+                let wait = seen.reset_after();
+                seen.denied_too(place, wait)
+            }
+        };
         drop(views);
         // What was found goes back before anything new is put in, which may move what is there.
         let (found, new): (SmallVec<[_; 8]>, SmallVec<[_; 8]>) =

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{KeyState, Quota, Timestamp, store::Demand};
 use hashbrown::{HashMap, HashTable};
+use std::hash::RandomState;
 
 /// Slots looked at for idle ones at each insertion: a full turn of the table in less than one turn of new keys.
 const STEPS: usize = 2;
@@ -16,16 +17,35 @@ const STEPS_WHEN_FULL: usize = 64;
 /// States that the keys of one limiter which found no room share, in one shard.
 const WAYS: u64 = 16;
 
+/// Quotas that are remembered without asking which of them are in use.
+const FEW_QUOTAS: usize = 64;
+
 pub(super) struct Shard {
     slots: HashTable<Slot>,
     /// Where the search for idle slots goes on.
     hand: usize,
     room: usize,
-    /// By limiter and way: the states that keys without a slot share, and the quota each was made under.
-    overflow: HashMap<(u64, u64), (KeyState, Quota), std::hash::RandomState>,
+    /// The states that keys without a slot share, and the quota each was made under.
+    overflow: HashMap<Way, (KeyState, Quota), RandomState>,
     overflow_writes: u64,
     /// Every quota that a slot here was made under.
-    quotas: HashMap<u32, Quota, std::hash::RandomState>,
+    quotas: HashMap<u32, Quota, RandomState>,
+    /// With this many quotas, those that no slot is under any more are forgotten.
+    most_quotas: usize,
+}
+
+/// What keys without a slot share a state by: their limiter, their quota, and one of a few ways by hash.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Way {
+    scope: u64,
+    quota: u32,
+    way: u64,
+}
+
+impl Way {
+    fn of(hash: u64, demand: &Demand<'_>) -> Self {
+        Self { scope: demand.scope.hash(), quota: quota_id(demand.quota), way: hash % WAYS }
+    }
 }
 
 /// The time of a call, and whether later calls may come with an earlier one: an idle state is then worth keeping.
@@ -40,6 +60,8 @@ pub(super) struct Loaded {
     pub(super) state: KeyState,
     /// The slot it was moved out of.
     found: Option<usize>,
+    /// What it was when it was taken over from a shared state.
+    shared: Option<KeyState>,
 }
 
 impl Loaded {
@@ -57,6 +79,7 @@ impl Shard {
             overflow: HashMap::default(),
             overflow_writes: 0,
             quotas: HashMap::default(),
+            most_quotas: FEW_QUOTAS,
         }
     }
 
@@ -75,10 +98,10 @@ impl Shard {
         {
             let (of, state) = (slot.quota(), slot.take());
             let state = if of == id { state } else { self.changed(of, &state, demand.quota, now) };
-            return Loaded { state, found: Some(index) };
+            return Loaded { state, found: Some(index), shared: None };
         }
-        let state = if self.overflow.is_empty() { KeyState::default() } else { self.inherited(hash, demand, now) };
-        Loaded { state, found: None }
+        let shared = if self.overflow.is_empty() { None } else { self.inherited(hash, demand, now) };
+        Loaded { state: shared.clone().unwrap_or_default(), found: None, shared }
     }
 
     /// Keeps a state that [`load`](Self::load) gave. A key that was not there and still has nothing to keep gets no
@@ -86,14 +109,16 @@ impl Shard {
     #[inline]
     pub(super) fn store(&mut self, hash: u64, demand: &Demand<'_>, loaded: Loaded, now: Now) {
         let id = quota_id(demand.quota);
-        match loaded.found.and_then(|index| self.slots.get_bucket_mut(index)) {
+        // A slot found before may have been reclaimed since, while its state was out.
+        let slot = loaded.found.and_then(|index| self.slots.get_bucket_mut(index));
+        match slot.filter(|slot| slot.hash == hash) {
             Some(slot) => {
                 if slot.quota() != id {
                     self.quotas.entry(id).or_insert_with(|| demand.quota.clone());
                 }
                 slot.put(id, loaded.state);
             }
-            None if loaded.state.is_untouched() => {}
+            None if loaded.state.is_untouched() || loaded.shared.as_ref() == Some(&loaded.state) => {}
             None => self.insert(hash, demand, loaded.state, now),
         }
     }
@@ -107,16 +132,9 @@ impl Shard {
     /// Drops every idle state and gives back memory where most of it is unused; the number of keys dropped.
     pub(super) fn sweep(&mut self, now: Timestamp) -> usize {
         let before = self.slots.len();
-        let (mut used, quotas) = (HashMap::<u32, Quota, _>::default(), &self.quotas);
-        self.slots.retain(|slot| {
-            let quota = quotas.get(&slot.quota());
-            let live = quota.is_none_or(|quota| !slot.is_idle(quota, now));
-            if let (true, Some(quota)) = (live, quota) {
-                used.entry(slot.quota()).or_insert_with(|| quota.clone());
-            }
-            live
-        });
-        self.quotas = used;
+        let quotas = &self.quotas;
+        self.slots.retain(|slot| quotas.get(&slot.quota()).is_none_or(|quota| !slot.is_idle(quota, now)));
+        self.forget_quotas();
         self.overflow.retain(|_, (state, quota)| !state.is_idle(quota, now));
         if self.slots.len() < self.slots.capacity() / 4 {
             self.slots.shrink_to_fit(|slot| slot.hash);
@@ -132,6 +150,11 @@ impl Shard {
         usage.overflow_writes += self.overflow_writes;
     }
 
+    #[cfg(test)]
+    pub(super) fn quotas(&self) -> usize {
+        self.quotas.len()
+    }
+
     #[cold]
     fn changed(&self, of: u32, state: &KeyState, quota: &Quota, now: Timestamp) -> KeyState {
         match self.quotas.get(&of) {
@@ -140,35 +163,64 @@ impl Shard {
         }
     }
 
+    /// What a key without a slot may owe: the strictest of the shared states it may have written to, as seen under its
+    /// quota now.
     #[cold]
-    fn inherited(&mut self, hash: u64, demand: &Demand<'_>, now: Timestamp) -> KeyState {
-        let way = (demand.scope.hash(), hash % WAYS);
-        match self.overflow.get(&way) {
-            None => KeyState::default(),
-            Some((state, quota)) if state.is_idle(quota, now) => {
-                self.overflow.remove(&way);
-                KeyState::default()
-            }
-            Some((state, quota)) if quota == demand.quota => state.clone(),
-            Some((state, quota)) => state.carried_over(quota, demand.quota, now),
-        }
+    fn inherited(&mut self, hash: u64, demand: &Demand<'_>, now: Timestamp) -> Option<KeyState> {
+        let own = Way::of(hash, demand);
+        self.overflow.retain(|_, (state, quota)| !state.is_idle(quota, now));
+        let mine = self.overflow.iter().filter(|(way, _)| way.scope == own.scope && way.way == own.way);
+        let seen =
+            mine.map(
+                |(way, (state, quota))| {
+                    if way.quota == own.quota { state.clone() } else { state.carried_over(quota, demand.quota, now) }
+                },
+            );
+        seen.min_by_key(|state| state.remaining(demand.quota, now))
     }
 
-    fn insert(&mut self, hash: u64, demand: &Demand<'_>, state: KeyState, now: Now) {
+    /// Whether `keys` more keys find a slot each, after the idle ones have made room.
+    pub(super) fn has_room(&mut self, keys: usize, now: Now) -> bool {
+        if self.slots.len() + keys > self.room {
+            self.reclaim(STEPS_WHEN_FULL, now.at);
+        }
+        self.slots.len() + keys <= self.room
+    }
+
+    /// Whether two keys without a slot may write to the same shared state.
+    pub(super) fn share_a_way(a: (u64, &Demand<'_>), b: (u64, &Demand<'_>)) -> bool {
+        Way::of(a.0, a.1) == Way::of(b.0, b.1)
+    }
+
+    fn insert(&mut self, hash: u64, demand: &Demand<'_>, mut state: KeyState, now: Now) {
         if !now.may_step_back {
             self.reclaim(STEPS, now.at);
         }
-        if self.slots.len() >= self.room {
-            self.reclaim(STEPS_WHEN_FULL, now.at);
-        }
-        if self.slots.len() >= self.room {
+        // A block is one key's alone: those that are blocked may take as much room again.
+        let is_blocked = state.blocked_until > now.at.as_micros();
+        let has_room = self.has_room(1, now) || (is_blocked && self.slots.len() < 2 * self.room);
+        if !has_room {
             self.overflow_writes += 1;
-            self.overflow.insert((demand.scope.hash(), hash % WAYS), (state, demand.quota.clone()));
+            let way = Way::of(hash, demand);
+            let blocked = self.overflow.get(&way).map_or(0, |(shared, _)| shared.blocked_until);
+            state.blocked_until = state.blocked_until.max(blocked);
+            self.overflow.insert(way, (state, demand.quota.clone()));
             return;
+        }
+        if self.quotas.len() >= self.most_quotas {
+            self.forget_quotas();
         }
         let id = quota_id(demand.quota);
         self.quotas.entry(id).or_insert_with(|| demand.quota.clone());
         self.slots.insert_unique(hash, Slot::new(hash, id, state), |slot| slot.hash);
+    }
+
+    /// Forgets the quotas that no slot is under.
+    #[cold]
+    fn forget_quotas(&mut self) {
+        let used: std::collections::HashSet<u32> = self.slots.iter().map(Slot::quota).collect();
+        self.quotas.retain(|id, _| used.contains(id));
+        self.most_quotas = FEW_QUOTAS.max(2 * self.quotas.len());
     }
 
     /// Drops the idle ones among the next `steps` slots.

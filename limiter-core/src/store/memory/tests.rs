@@ -85,6 +85,82 @@ fn a_flood_of_new_keys_evicts_nobody_and_admits_nothing_extra() {
     }
 }
 
+/// A store of one slot, which another key has taken for good.
+fn full() -> (MemoryStore, Scope) {
+    let (store, scope) = (MemoryStore::builder().max_keys(1).build(), Scope::new("a"));
+    let week: Quota = "1/week".parse().unwrap();
+    assert!(take(&store, &Scope::new("other"), 0, &week, at(0)));
+    (store, scope)
+}
+
+#[test]
+fn keys_that_would_share_a_state_in_one_decision_get_nothing_extra() {
+    let (store, scope) = full();
+    let quota: Quota = "fixed_window 10/h".parse().unwrap();
+    let mut admitted = 0;
+    for other in 1..200_u64 {
+        let (a, b) = (0_u64.to_le_bytes(), other.to_le_bytes());
+        let demands = [Demand::new(&scope, &a, &quota, 5), Demand::new(&scope, &b, &quota, 1)];
+        let decision = LocalStore::take(&store, &demands, Some(&at(other))).unwrap();
+        admitted += u64::from(decision.allowed());
+        assert_eq!(decision.retry_after().unwrap().is_zero(), decision.allowed());
+    }
+    assert_eq!(admitted, 2, "ten units, five at a time");
+}
+
+#[test]
+fn quotas_of_one_limiter_do_not_wash_each_other_out_in_the_overflow() {
+    let (store, scope) = full();
+    let (slow, fast): (Quota, Quota) = ("fixed_window 100/h".parse().unwrap(), "1/s".parse().unwrap());
+    let mut admitted = 0;
+    for second in 0..400 {
+        admitted += (0..50).filter(|i| take(&store, &scope, 7, &slow, at(second * 1_000_000 + i))).count();
+        (100..200).for_each(|key| drop(take(&store, &scope, key, &fast, at(second * 1_000_000 + 100))));
+    }
+    assert_eq!(admitted, 100);
+}
+
+#[test]
+fn a_block_is_never_shared_nor_ended_by_another_keys() {
+    let (store, scope) = full();
+    let quota: Quota = "10/s".parse().unwrap();
+    let block = |key: u64, until| {
+        let key = key.to_le_bytes();
+        LocalStore::adjust(&store, Demand::new(&scope, &key, &quota, 0), Adjust::Block { until }, Some(&at(0)))
+            .unwrap();
+    };
+    block(1, at(60_000_000));
+    (2..100).for_each(|key| block(key, at(0)));
+    assert!(!take(&store, &scope, 1, &quota, at(1)));
+    assert!((2..6).all(|key| take(&store, &scope, key, &quota, at(1))), "only the blocked key is");
+    assert!(take(&store, &scope, 1, &quota, at(60_000_000)));
+}
+
+#[test]
+fn denials_and_peeks_write_nothing_to_the_overflow_either() {
+    let (store, scope) = full();
+    let quota: Quota = "1/h".parse().unwrap();
+    assert!(take(&store, &scope, 1, &quota, at(0)));
+    let key = 1_u64.to_le_bytes();
+    for _ in 0..10 {
+        assert!(!take(&store, &scope, 1, &quota, at(1)));
+        LocalStore::peek(&store, &[Demand::new(&scope, &key, &quota, 1)], Some(&at(1))).unwrap();
+    }
+    assert_eq!(store.usage().overflow_writes, 1);
+}
+
+#[test]
+fn quotas_that_no_key_is_under_any_more_are_forgotten() {
+    let (store, scope) = (MemoryStore::new(), Scope::new("a"));
+    for limit in 1..5000 {
+        let quota: Quota = format!("{limit}/h").parse().unwrap();
+        assert!(take(&store, &scope, 1, &quota, at(0)));
+        LocalStore::reset(&store, &scope, &1_u64.to_le_bytes()).unwrap();
+    }
+    let kept: usize = store.0.shards.iter().map(|shard| lock(shard).quotas()).sum();
+    assert!(kept <= 128, "{kept}");
+}
+
 #[test]
 fn a_sweep_drops_what_is_idle_and_nothing_else() {
     let (store, scope) = (MemoryStore::new(), Scope::new("a"));
