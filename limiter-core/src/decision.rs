@@ -1,8 +1,11 @@
 //! The answer: may it pass, what is left, and when.
 
-use crate::{Rate, algorithm::Level, clock::Timestamp};
+use crate::{Rate, algorithm::Level, clock::Timestamp, quota::PeriodText};
 use smallvec::SmallVec;
 use std::{fmt, time::Duration};
+
+#[cfg(feature = "serde")]
+mod serde;
 
 /// The answer to a take or a peek. A denial is one too, not an error.
 ///
@@ -170,10 +173,16 @@ impl Decision {
 }
 
 impl fmt::Display for Decision {
-    /// One line for logs: `denied: 0 of 5 left, retry after 200ms, reset after 1s`.
+    /// One line for logs: `denied by 5/s: 0 of 5 left, retry after 200ms, reset after 1s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.allowed() { "allowed" } else { "denied" };
-        write!(f, "{verdict}: {} of {} left", self.remaining(), self.limit())?;
+        match self.tightest() {
+            _ if self.allowed() => f.write_str("allowed")?,
+            _ if self.behind_waiters => f.write_str("denied, as others wait")?,
+            _ if self.blocked_us > 0 => f.write_str("denied, as the key is blocked")?,
+            Some(rate) => write!(f, "denied by {}/{}", rate.capacity, PeriodText(rate.period_us))?,
+            None => f.write_str("denied")?,
+        }
+        write!(f, ": {} of {} left", self.remaining(), self.limit())?;
         match self.retry_after() {
             Some(Duration::ZERO) => {}
             Some(wait) => write!(f, ", retry after {wait:?}")?,

@@ -12,6 +12,8 @@ use std::{fmt, sync::Arc, time::Duration};
 mod serde;
 mod text;
 
+pub(crate) use text::PeriodText;
+
 /// How units are counted over time. `docs` of [`crate::algorithm`] compares them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]

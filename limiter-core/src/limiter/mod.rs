@@ -15,7 +15,7 @@ use crate::{
     wait::{Acquire, Permit},
 };
 use core::{Plan, Rule};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 /// A quota over a store: asks, waits and gives back, for any number of keys. Clones share everything.
 ///
@@ -82,6 +82,25 @@ impl Limiter {
     /// ```
     pub fn by_key(rule: impl Fn(&[u8]) -> Quota + Send + Sync + 'static) -> LimiterBuilder {
         LimiterBuilder::new(Rule::ByKey(Arc::new(rule)))
+    }
+
+    /// Settings for a limiter with a quota for each key of a table, and `default` for all others.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let table = [(("GET", "/search"), "5/s".parse()?), (("POST", "/export"), "2/h".parse()?)];
+    /// let limiter = Limiter::by_table("100/s".parse()?, table).build();
+    /// assert_eq!(limiter.check(("POST", "/export"))?.limit(), 2);
+    /// assert_eq!(limiter.check(("GET", "/"))?.limit(), 100);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn by_table<K: Key>(default: Quota, table: impl IntoIterator<Item = (K, Quota)>) -> LimiterBuilder {
+        let table = table.into_iter().map(|(key, quota)| (KeyBuf::of(&key).as_slice().into(), quota));
+        let table: HashMap<Box<[u8]>, Quota> = table.collect();
+        Self::by_key(move |key| table.get(key).unwrap_or(&default).clone())
     }
 }
 
@@ -203,6 +222,14 @@ impl<S: Store> Limiter<S> {
     pub fn set_quota(&self, quota: Quota) {
         let scope = self.0.plan.get().scope.clone();
         self.0.plan.change(Plan { scope, rule: Rule::One(quota) });
+        self.0.queues.nudge_all();
+    }
+
+    /// Gives each key its quota by another rule from now on, in this process; see [`by_key`](Limiter::by_key) for rules,
+    /// and [`set_quota`](Self::set_quota) for what becomes of the units in use.
+    pub fn set_rule(&self, rule: impl Fn(&[u8]) -> Quota + Send + Sync + 'static) {
+        let scope = self.0.plan.get().scope.clone();
+        self.0.plan.change(Plan { scope, rule: Rule::ByKey(Arc::new(rule)) });
         self.0.queues.nudge_all();
     }
 

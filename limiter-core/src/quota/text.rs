@@ -82,13 +82,7 @@ impl fmt::Display for Quota {
 impl fmt::Display for Rate {
     /// A text that reads back as the same rate.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let period = self.period_us();
-        let (size, names) = UNITS.iter().find(|(size, _)| period.is_multiple_of(*size)).unwrap_or(&UNITS[6]);
-        let name = names.first().copied().unwrap_or_default();
-        match period / size {
-            1 => write!(f, "{}/{name}", self.limit())?,
-            n => write!(f, "{}/{n}{name}", self.limit())?,
-        }
+        write!(f, "{}/{}", self.limit(), PeriodText(self.period_us()))?;
         if let Some(units) = self.burst_size() {
             write!(f, " burst {units}")?;
         }
@@ -96,6 +90,20 @@ impl fmt::Display for Rate {
             write!(f, " resolution {cells}")?;
         }
         Ok(())
+    }
+}
+
+/// A period of so many microseconds, in the largest unit that it is a multiple of.
+pub(crate) struct PeriodText(pub(crate) u64);
+
+impl fmt::Display for PeriodText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (size, names) = UNITS.iter().find(|(size, _)| self.0.is_multiple_of(*size)).unwrap_or(&UNITS[6]);
+        let name = names.first().copied().unwrap_or_default();
+        match self.0 / size {
+            1 => f.write_str(name),
+            n => write!(f, "{n}{name}"),
+        }
     }
 }
 
