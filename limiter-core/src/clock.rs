@@ -78,6 +78,35 @@ impl fmt::Debug for Timestamp {
 ///
 /// A clock may step back: limits then hold still, they never admit more. The implementation for [`Timestamp`] is a
 /// clock that stands still there.
+///
+/// ```
+/// use limiter_core::{Clock, Limiter, Timestamp};
+/// use std::sync::{
+///     Arc,
+///     atomic::{AtomicU64, Ordering},
+/// };
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// /// A game's time: 60 frames a second, however long they take.
+/// #[derive(Default)]
+/// struct Frames(AtomicU64);
+///
+/// impl Clock for Frames {
+///     fn now(&self) -> Timestamp {
+///         Timestamp::from_micros(self.0.load(Ordering::Relaxed) * 1_000_000 / 60)
+///     }
+/// }
+///
+/// let frames = Arc::new(Frames::default());
+/// let shots = Limiter::builder("1/s".parse()?).clock(Arc::clone(&frames)).build();
+/// assert!(shots.check("player")?.allowed());
+/// frames.0.store(59, Ordering::Relaxed);
+/// assert!(!shots.check("player")?.allowed());
+/// frames.0.store(60, Ordering::Relaxed);
+/// assert!(shots.check("player")?.allowed());
+/// # Ok(())
+/// # }
+/// ```
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
@@ -104,6 +133,14 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 /// A clock that never steps back: the wall time at its creation, carried on by the machine's monotonic clock.
 ///
 /// The default of in-process stores. It does not follow later corrections of the wall time.
+///
+/// ```
+/// use limiter_core::{Clock, MonotonicClock};
+///
+/// let clock = MonotonicClock::new();
+/// let earlier = clock.now();
+/// assert!(clock.now() >= earlier);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {
     anchor: Instant,
@@ -136,6 +173,17 @@ impl Clock for MonotonicClock {
 /// The machine's wall time, with every step that an administrator or a time server makes in it.
 ///
 /// For limits that must follow the calendar; [`MonotonicClock`] is the better default.
+///
+/// ```
+/// use limiter_core::{Limiter, SystemClock};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A thousand a day, from midnight to midnight in UTC.
+/// let limiter = Limiter::builder("fixed_window 1000/day".parse()?).clock(SystemClock).build();
+/// assert!(limiter.check("ada")?.allowed());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

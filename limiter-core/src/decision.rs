@@ -96,6 +96,20 @@ impl Decision {
     }
 
     /// The rate that limits most: the one with the longest wait on a denial, else with the fewest units left.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, RateState};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("sliding_log 5/s, 6/min")?;
+    /// let allowed = limiter.check_n("ada", 3)?; // 2 of 5 left, and 3 of 6
+    /// assert_eq!(allowed.tightest().map(RateState::period), Some(Duration::from_secs(1)));
+    /// let denied = limiter.check_n("ada", 4)?; // soon there is room for it in a second, but not in a minute
+    /// assert_eq!(denied.tightest().map(RateState::period), Some(Duration::from_secs(60)));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn tightest(&self) -> Option<&RateState> {
         let least = |rate: &RateState| (std::cmp::Reverse(rate.retry_after_us()), rate.remaining);
@@ -103,17 +117,61 @@ impl Decision {
     }
 
     /// Each rate's own state, in the order of the demands and of their quotas' rates.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, RateState};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("5/s, 100/h")?;
+    /// let decision = limiter.check_n("ada", 2)?;
+    /// let left: Vec<u64> = decision.rates().iter().map(RateState::remaining).collect();
+    /// assert_eq!(left, [3, 98]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn rates(&self) -> &[RateState] {
         &self.rates
     }
 
     /// The demands that denied, by their place in the call, counted from 0.
+    ///
+    /// From the 64th on they share one place.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let user = Limiter::builder("5/day".parse()?).store(store.clone()).name("user").build();
+    /// let everybody = Limiter::builder("1/day".parse()?).store(store).name("everybody").build();
+    /// let both = Limiter::all([user.on("ada"), everybody.on(())]);
+    /// both.check()?;
+    /// assert_eq!(both.check()?.denied().collect::<Vec<_>>(), [1]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn denied(&self) -> impl Iterator<Item = usize> + '_ {
         (0..64).filter(|bit| self.denied & (1 << bit) != 0)
     }
 
     /// Whether the request was denied because others wait for the same key already; a check does not overtake them.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use std::future::IntoFuture;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("2/day")?;
+    /// limiter.check("ada")?;
+    /// let _waiter = tokio::spawn(limiter.acquire("ada").cost(2).into_future());
+    /// tokio::task::yield_now().await; // it waits now
+    /// let denied = limiter.check("ada")?; // one unit is there, but not for whoever comes last
+    /// assert!(!denied.allowed() && denied.behind_waiters());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn behind_waiters(&self) -> bool {
         self.behind_waiters

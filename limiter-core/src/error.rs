@@ -4,6 +4,20 @@ use crate::{Algorithm, Rate};
 use std::{error::Error as StdError, fmt, time::Duration};
 
 /// Why a rate or a quota was refused when it was built or read from text.
+///
+/// ```
+/// use limiter_core::{Quota, QuotaError};
+///
+/// let text = "5/fortnight";
+/// match text.parse::<Quota>() {
+///     Err(QuotaError::Text { at, len, allowed, .. }) => {
+///         assert_eq!(&text[at..at + len], "fortnight");
+///         println!("write {allowed}");
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// assert!(matches!("5/s, 5/min".parse::<Quota>(), Err(QuotaError::LimitDoesNotGrow { .. })));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum QuotaError {
@@ -149,6 +163,22 @@ impl fmt::Display for QuotaError {
 impl StdError for QuotaError {}
 
 /// Why a limiter could not answer, or would not wait.
+///
+/// ```
+/// use limiter_core::{Error, Limiter};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::parse("10/min")?;
+/// match limiter.acquire("ada").cost(11).timeout(Duration::from_secs(1)).blocking() {
+///     Ok(permit) => println!("{} units", permit.cost()),
+///     Err(Error::WaitTooLong { needed, .. }) => println!("come back in {needed:?}"),
+///     Err(Error::NeverFits { capacity, .. }) => assert_eq!(capacity, 10), // waiting would not help
+///     Err(other) => return Err(other.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -171,6 +201,8 @@ pub enum Error {
         /// The most that may wait at once.
         waiting: usize,
     },
+    /// The limiter was closed: nobody waits on it any more.
+    Closed,
     /// A decision over several keys without any.
     NothingAsked,
     /// A decision over limiters that keep their states in different stores, which cannot decide in one step.
@@ -189,6 +221,7 @@ impl fmt::Display for Error {
                 write!(f, "the wait would be {needed:?}, above the {allowed:?} allowed")
             }
             Self::QueueFull { waiting } => write!(f, "{waiting} callers wait already, the most this limiter lets wait"),
+            Self::Closed => write!(f, "the limiter was closed while, or before, the caller waited"),
             Self::NothingAsked => write!(f, "a decision over several keys needs at least one"),
             Self::SeveralStores => {
                 write!(f, "the limiters asked together keep their states in different stores; give them clones of one")
@@ -214,6 +247,16 @@ impl From<StoreError> for Error {
 }
 
 /// Why a store could not decide.
+///
+/// ```
+/// use limiter_core::{Error, StoreError, StoreErrorKind};
+/// use std::{error::Error as _, io};
+///
+/// let failed = StoreError::new(StoreErrorKind::Unavailable).with_source(io::Error::other("no route to host"));
+/// assert_eq!(failed.kind(), StoreErrorKind::Unavailable);
+/// assert!(failed.source().is_some_and(|source| source.is::<io::Error>()));
+/// assert!(matches!(Error::from(failed), Error::Store(_)));
+/// ```
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,

@@ -37,6 +37,29 @@ pub trait Key {
 }
 
 /// Bytes of a key under construction; up to 64 of them without an allocation.
+///
+/// ```
+/// use limiter_core::{Key, KeyBuf, Limiter};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// struct Session {
+///     tenant: String,
+///     user: u64,
+/// }
+///
+/// impl Key for Session {
+///     fn encode(&self, out: &mut KeyBuf) {
+///         out.push_part(&self.tenant); // behind its length, so that no other pair reads the same
+///         out.push_part(&self.user);
+///     }
+/// }
+///
+/// let ada = Session { tenant: "acme".into(), user: 7 };
+/// assert_eq!(KeyBuf::of(&ada), KeyBuf::of(&("acme", 7_u64))); // as a tuple does
+/// assert!(Limiter::parse("5/s")?.check(&ada)?.allowed());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct KeyBuf(smallvec::SmallVec<[u8; 64]>);
 

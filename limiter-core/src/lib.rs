@@ -22,4 +22,4 @@ pub use limiter::{All, Ask, Limiter, LimiterBuilder};
 pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
 pub use store::{LocalStore, MemoryStore, Store};
-pub use wait::{Acquire, AcquireFuture, Permit, Sleep, ThreadTimer};
+pub use wait::{Acquire, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture};

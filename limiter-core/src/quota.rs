@@ -14,17 +14,30 @@ mod text;
 
 pub(crate) use text::PeriodText;
 
-/// How units are counted over time. `docs` of [`crate::algorithm`] compares them.
+/// How units are counted over time. [`crate::algorithm`] compares them, and names their sources.
+///
+/// ```
+/// use limiter_core::{Algorithm, Quota, Rate};
+///
+/// # fn main() -> Result<(), limiter_core::QuotaError> {
+/// for algorithm in Algorithm::ALL {
+///     let quota = Quota::new(algorithm, [Rate::per_second(5)?])?;
+///     println!("{algorithm}: {quota}"); // gcra: 5/s, fixed_window: fixed_window 5/s, ...
+///     assert_eq!(quota.algorithm(), algorithm);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Algorithm {
     /// A bucket that drains continuously: GCRA, token bucket and leaky bucket (as a meter) are three stories about it.
     Gcra,
-    /// A counter for each window aligned to the Unix epoch.
+    /// A counter for each window aligned to the Unix epoch; see [`Quota::fixed_window`].
     FixedWindow,
-    /// Two counters, the previous window's weighed by the part of it still inside.
+    /// Two counters, the previous window's weighed by the part of it still inside; see [`Quota::sliding_window`].
     SlidingWindow,
-    /// Every unit's own instant: never more than the limit in any closed window.
+    /// Every unit's own instant: never more than the limit in any closed window; see [`Quota::sliding_log`].
     SlidingLog,
 }
 
@@ -90,6 +103,16 @@ pub(crate) enum Plan {
 impl Quota {
     /// `algorithm` with `rates`, in any order.
     ///
+    /// ```
+    /// use limiter_core::{Algorithm, Quota, Rate};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let quota = Quota::new(Algorithm::SlidingWindow, [Rate::per_hour(1000)?, Rate::per_second(5)?])?;
+    /// assert_eq!(quota.to_string(), "sliding_window 5/s, 1000/h");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// No rates; two rates of the same period, or of which one never limits anything; a burst with another algorithm
     /// than `gcra`, a resolution with another than `sliding_log`; `sliding_window` with 2·limit·period ≥ 2⁶³, and the
@@ -110,6 +133,19 @@ impl Quota {
     }
 
     /// A bucket for each rate: `burst` at once, then `limit` units a period, evenly spaced.
+    ///
+    /// It promises at most `burst + limit·w/period` units in any interval of length w; its first period can therefore
+    /// see `burst + limit`. Source: the generic cell rate algorithm of ITU-T I.371, annex A.
+    ///
+    /// ```
+    /// use limiter_core::{Quota, Rate};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let quota = Quota::gcra([Rate::per_second(5)?.burst(10)?, Rate::per_minute(100)?])?;
+    /// assert_eq!(quota, "5/s burst 10, 100/min".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Quota::new`].
@@ -135,6 +171,24 @@ impl Quota {
 
     /// `limit` units in each window aligned to the Unix epoch; up to twice that across a window's end.
     ///
+    /// It promises at most `limit` units in each window, whose ends are known beforehand: full hours, midnight in UTC,
+    /// for weeks the night to Thursday (1 January 1970 was one). Source: the plain counter a window.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, ManualClock, Quota, Rate, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let clock = ManualClock::new(Timestamp::from_micros(59_000_000)); // a second before the minute is full
+    /// let quota = Quota::fixed_window([Rate::per_minute(10)?])?;
+    /// let limiter = Limiter::builder(quota).clock(clock.clone()).build();
+    /// assert!(limiter.check_n("ada", 10)?.allowed());
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(limiter.check_n("ada", 10)?.allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Quota::new`].
     pub fn fixed_window(rates: impl IntoIterator<Item = Rate>) -> Result<Self, QuotaError> {
@@ -143,6 +197,26 @@ impl Quota {
 
     /// Two counters a rate: close to a sliding log at constant memory.
     ///
+    /// It promises at most `limit` by its own estimate, which takes the previous window's units for evenly spread; in
+    /// truth at most `limit + ⌈limit·w/period⌉` in any interval of length w. Source: the approximation that Cloudflare
+    /// published in 2017, [How we built rate limiting capable of scaling to millions of domains][cloudflare].
+    ///
+    /// [cloudflare]: https://blog.cloudflare.com/counting-things-a-lot-of-different-things/
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, ManualClock, Quota, Rate};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let clock = ManualClock::default();
+    /// let limiter = Limiter::builder(Quota::sliding_window([Rate::per_minute(10)?])?).clock(clock.clone()).build();
+    /// limiter.check_n("ada", 10)?;
+    /// clock.advance(Duration::from_secs(90)); // half of the previous window is still inside
+    /// assert_eq!(limiter.peek("ada")?.remaining(), 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Quota::new`].
     pub fn sliding_window(rates: impl IntoIterator<Item = Rate>) -> Result<Self, QuotaError> {
@@ -150,6 +224,24 @@ impl Quota {
     }
 
     /// Never more than `limit` units in any closed window: what somebody else's API quota asks for.
+    ///
+    /// It promises at most `limit` units in any `[t, t + period]`, both ends included, wherever t is. It keeps a stamp a
+    /// take, up to 16 bytes each; [`Rate::resolution`] bounds that. Source: the exact log of timestamps, with the
+    /// semantics of PyrateLimiter.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, ManualClock, Quota, Rate};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let clock = ManualClock::default();
+    /// let limiter = Limiter::builder(Quota::sliding_log([Rate::per_minute(10)?])?).clock(clock.clone()).build();
+    /// limiter.check_n("ada", 10)?;
+    /// clock.advance(Duration::from_secs(60)); // the closed window still holds them
+    /// assert_eq!(limiter.check("ada")?.retry_after(), Some(Duration::from_micros(1)));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Quota::new`].

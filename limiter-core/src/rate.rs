@@ -40,6 +40,17 @@ pub(crate) const WINDOW_LIMIT: u64 = 1 << 52;
 impl Rate {
     /// `limit` units in each `period`.
     ///
+    /// ```
+    /// use limiter_core::Rate;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let rate = Rate::new(7, Duration::from_millis(1500))?;
+    /// assert_eq!(rate, "7/1500ms".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// A `limit` of zero, a `period` that is zero or not whole microseconds, more than 4096 units a microsecond, and
     /// a period so long that a bucket of `limit` units would take more than 2⁴⁹ µs (over 17 years) to drain.
@@ -58,6 +69,15 @@ impl Rate {
 
     /// `limit` units a second.
     ///
+    /// ```
+    /// use limiter_core::Rate;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// assert_eq!(Rate::per_second(5)?, "5/s".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Rate::new`].
     pub fn per_second(limit: u64) -> Result<Self, QuotaError> {
@@ -65,6 +85,15 @@ impl Rate {
     }
 
     /// `limit` units a minute.
+    ///
+    /// ```
+    /// use limiter_core::Rate;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// assert_eq!(Rate::per_minute(5)?, "5/min".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Rate::new`].
@@ -74,6 +103,15 @@ impl Rate {
 
     /// `limit` units an hour.
     ///
+    /// ```
+    /// use limiter_core::Rate;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// assert_eq!(Rate::per_hour(5)?, "5/h".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Rate::new`].
     pub fn per_hour(limit: u64) -> Result<Self, QuotaError> {
@@ -82,6 +120,15 @@ impl Rate {
 
     /// `limit` units a day of 24 hours.
     ///
+    /// ```
+    /// use limiter_core::Rate;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// assert_eq!(Rate::per_day(5)?, "5/day".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Rate::new`].
     pub fn per_day(limit: u64) -> Result<Self, QuotaError> {
@@ -89,6 +136,15 @@ impl Rate {
     }
 
     /// `limit` units in seven days.
+    ///
+    /// ```
+    /// use limiter_core::Rate;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// assert_eq!(Rate::per_week(5)?, "5/week".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Rate::new`].
@@ -99,6 +155,17 @@ impl Rate {
     /// The same rate with a bucket of `units`: how many may come at once after quiet. `limit` where it is not set.
     ///
     /// For `gcra` only. A bucket admits at most `units + limit·w/period` in any interval of length w.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, Rate};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::new(Rate::per_minute(10)?.burst(3)?);
+    /// assert!(limiter.check_n("ada", 3)?.allowed());
+    /// assert!(!limiter.check("ada")?.allowed()); // and one more every six seconds
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Zero, a rate that has a resolution, and a bucket that takes more than 2⁴⁹ µs to drain.
@@ -116,6 +183,17 @@ impl Rate {
     ///
     /// For `sliding_log` only: still never more than `limit` in any closed window, and a unit returns at most
     /// `period / cells` late.
+    ///
+    /// ```
+    /// use limiter_core::{Quota, Rate};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// // A million stamps a key would be 16 MB; sixty cells are about one kB, and a unit returns up to a minute late.
+    /// let quota = Quota::sliding_log([Rate::per_hour(1_000_000)?.resolution(60)?])?;
+    /// assert_eq!(quota, "sliding_log 1000000/h resolution 60".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Zero, a rate that has a burst, and a limit above 2⁵².

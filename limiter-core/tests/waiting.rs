@@ -344,6 +344,93 @@ fn a_restamp_tells_nobody_in_line_that_it_is_too_late() {
     assert_eq!(granted(crowd.run()), [(waiting, 1_000_001)]);
 }
 
+#[test]
+fn a_closed_limiter_lets_those_who_wait_finish_and_nobody_else_wait() {
+    let (limiter, clock) = limiter("1/s");
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let waiting = crowd.add(limiter.acquire("k")).unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut closing = Box::pin(limiter.close());
+    assert!(closing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(matches!(*crowd.add(limiter.acquire("k")).unwrap_err(), Err(Error::Closed)));
+    assert_eq!(granted(crowd.run()), [(waiting, 1_000_000)]);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert!(closing.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+}
+
+#[test]
+fn a_limiter_closed_now_fails_those_who_wait() {
+    let (limiter, clock) = limiter("1/s");
+    let mut crowd = Crowd::new(&clock);
+    for key in ["a", "b"] {
+        limiter.check(key).unwrap();
+        crowd.add(limiter.acquire(key)).unwrap();
+        crowd.add(limiter.acquire(key)).unwrap();
+    }
+    limiter.close_now();
+    let failed = crowd.served();
+    assert_eq!(failed.len(), 4);
+    assert!(failed.iter().all(|(_, at, answer)| *at == 0 && matches!(answer, Err(Error::Closed))));
+    assert_eq!((limiter.waiting(), clock.next_wake()), (0, None), "nothing of it goes on");
+    assert!(limiter.check("c").unwrap().allowed(), "a check does not wait, and goes on");
+}
+
+#[test]
+fn when_the_last_waiter_goes_nothing_sleeps_any_more() {
+    let (limiter, clock) = limiter("1/s");
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let waiting = crowd.add(limiter.acquire("k")).unwrap();
+    drop(limiter);
+    assert!(clock.next_wake().is_some());
+    crowd.drop_caller(waiting);
+    assert_eq!(clock.next_wake(), None);
+}
+
+#[test]
+fn jitter_delays_by_at_most_what_was_asked_for() {
+    let clock = ManualClock::new(START);
+    let builder = Limiter::builder("sliding_log 1/s".parse().unwrap()).clock(clock.clone()).sleep(clock.clone());
+    let limiter = builder.jitter(Duration::from_millis(100)).build();
+    let mut crowd = Crowd::new(&clock);
+    for key in 0_u32..50 {
+        limiter.check(key).unwrap();
+        crowd.add(limiter.acquire(key)).unwrap();
+    }
+    let mut delays: Vec<u64> = granted(crowd.run()).into_iter().map(|(_, at)| at - 1_000_001).collect();
+    delays.sort_unstable();
+    assert!(delays[49] <= 100_000 && delays[0] < 50_000 && delays[49] > 50_000, "{delays:?}");
+}
+
+#[test]
+fn a_wrapped_function_never_runs_unadmitted_and_passes_errors_through() {
+    let (limiter, _clock) = limiter("sliding_log 5/h");
+    let parse = limiter.wrap(|text: &&str| (*text, text.len() as u64), |text: &str| text.parse::<u32>());
+    assert_eq!(parse("123").unwrap(), Ok(123));
+    assert!(parse("x").unwrap().is_err(), "its own error");
+    assert!(matches!(parse("123456"), Err(Error::NeverFits { cost: 6, .. })));
+    assert_eq!(limiter.peek("123").unwrap().remaining(), 2);
+
+    let ran = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&ran);
+    let count = limiter.wrap_async(
+        |_: &()| "counter",
+        move |()| {
+            let counter = Arc::clone(&counter);
+            async move { counter.fetch_add(1, Ordering::SeqCst) }
+        },
+    );
+    for n in 0..5 {
+        assert_eq!(ready(count(())).unwrap(), n);
+    }
+    let mut waiting = count(());
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(waiting);
+    assert_eq!(ran.load(Ordering::SeqCst), 5);
+}
+
 /// Runs a future that is ready at once.
 fn ready<T>(future: impl Future<Output = T>) -> T {
     match Box::pin(future).as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -11,6 +11,36 @@
 //!
 //! A clock that steps back holds still: it never mints. State may lie ahead of the time by at most one period (a
 //! bucket: by two full quotas); a take that finds it further ahead pulls it to that edge, also when it is denied.
+//!
+//! Sources: `gcra` is the generic cell rate algorithm of ITU-T I.371, annex A. `sliding_window` is the approximation
+//! that Cloudflare published in 2017, [How we built rate limiting capable of scaling to millions of
+//! domains][cloudflare]. `sliding_log` is the exact log of timestamps, with the semantics of PyrateLimiter.
+//! `fixed_window` is a plain counter a window.
+//!
+//! [cloudflare]: https://blog.cloudflare.com/counting-things-a-lot-of-different-things/
+//!
+//! By hand, as a store does it:
+//!
+//! ```
+//! use limiter_core::{
+//!     KeyState, Quota, Timestamp,
+//!     algorithm::{Mode, View, decide},
+//! };
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), limiter_core::QuotaError> {
+//! let quota: Quota = "sliding_log 3/s".parse()?;
+//! let mut state = KeyState::default(); // a key never seen
+//! let mut take = |cost, now| decide(&mut [View { quota: &quota, state: &mut state, cost }], now, Mode::Take);
+//!
+//! let now = Timestamp::from_micros(1_760_000_000_000_000);
+//! assert_eq!(take(2, now).remaining(), 1);
+//! let denied = take(2, now);
+//! assert_eq!(denied.retry_after(), Some(Duration::from_micros(1_000_001))); // the window is closed at both ends
+//! assert!(take(2, now.saturating_add(Duration::from_micros(1_000_001))).allowed());
+//! # Ok(())
+//! # }
+//! ```
 
 mod decide;
 mod fixed_window;

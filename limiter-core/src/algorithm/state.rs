@@ -8,6 +8,22 @@ use smallvec::SmallVec;
 ///
 /// The default is a key never seen, for any quota. A state made under another quota carries its units in use over at
 /// the first decision under the new one.
+///
+/// ```
+/// use limiter_core::{KeyState, Quota, Timestamp};
+///
+/// # fn main() -> Result<(), limiter_core::QuotaError> {
+/// let (quota, now): (Quota, _) = ("5/s".parse()?, Timestamp::from_micros(1_760_000_000_000_000));
+/// let mut state = KeyState::default();
+/// state.charge(&quota, now, 2);
+/// assert!(!state.is_idle(&quota, now));
+/// state.refund(&quota, now, 2, now);
+/// assert!(state.is_idle(&quota, now));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`decide`](super::decide) asks before it takes.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct KeyState {
     /// Every take of a cost above 0 is denied until then.

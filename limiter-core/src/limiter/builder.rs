@@ -12,6 +12,48 @@ use crate::{
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Settings of a [`Limiter`]; see [`Limiter::builder`].
+///
+/// ```
+/// use limiter_core::{Limiter, MemoryStore};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::builder().max_keys(10_000).build();
+/// let logins = Limiter::builder("5/min".parse()?).name("logins").store(store.clone()).build();
+/// let exports = Limiter::builder("5/min".parse()?)
+///     .name("exports") // the same store and quota: without a name of its own it would be the same limit
+///     .store(store)
+///     .buffer(Duration::from_millis(5))
+///     .max_wait(Duration::from_secs(2))
+///     .max_waiters(1_000)
+///     .build();
+/// logins.check_n("ada", 5)?;
+/// assert_eq!(exports.check("ada")?.remaining(), 4);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// With a [`ManualClock`](crate::ManualClock) for both clock and timer, limits and waits are tested in virtual time:
+///
+/// ```
+/// use limiter_core::{Limiter, ManualClock};
+/// use std::{future::IntoFuture, time::Duration};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let clock = ManualClock::default();
+/// let quota = "sliding_log 1/h".parse()?;
+/// let limiter = Limiter::builder(quota).clock(clock.clone()).sleep(clock.clone()).build();
+///
+/// limiter.check("ada")?;
+/// let waiter = tokio::spawn(limiter.acquire("ada").into_future());
+/// tokio::task::yield_now().await; // it waits now
+/// assert_eq!(limiter.waiting(), 1);
+/// clock.advance(Duration::from_secs(3601)); // an hour that takes no time
+/// assert_eq!(waiter.await??.cost(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder makes its limiter in `build`"]
 pub struct LimiterBuilder<S: Store = MemoryStore> {
     name: Option<Box<str>>,
@@ -20,6 +62,7 @@ pub struct LimiterBuilder<S: Store = MemoryStore> {
     clock: Option<Arc<dyn Clock>>,
     sleep: Arc<dyn Sleep>,
     buffer: Duration,
+    jitter: Duration,
     max_wait: Option<Duration>,
     max_waiters: usize,
 }
@@ -33,6 +76,7 @@ impl LimiterBuilder {
             clock: None,
             sleep: Arc::new(ThreadTimer),
             buffer: Duration::ZERO,
+            jitter: Duration::ZERO,
             max_wait: None,
             max_waiters: 100_000,
         }
@@ -50,11 +94,13 @@ impl<S: Store> LimiterBuilder<S> {
 
     /// Keeps state in `store`.
     pub fn store<T: Store>(self, store: T) -> LimiterBuilder<T> {
-        let Self { name, rule, clock, sleep, buffer, max_wait, max_waiters, .. } = self;
-        LimiterBuilder { name, rule, store, clock, sleep, buffer, max_wait, max_waiters }
+        let Self { name, rule, clock, sleep, buffer, jitter, max_wait, max_waiters, .. } = self;
+        LimiterBuilder { name, rule, store, clock, sleep, buffer, jitter, max_wait, max_waiters }
     }
 
     /// Decides by `clock` instead of the store's own time.
+    ///
+    /// Waits are measured by [`sleep`](Self::sleep): a clock that does not run like the wall's wants a timer of its own too.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Some(Arc::new(clock));
         self
@@ -69,6 +115,13 @@ impl<S: Store> LimiterBuilder<S> {
     /// Adds slack to each wait, for servers whose clocks or windows differ from ours. None by default.
     pub fn buffer(mut self, slack: Duration) -> Self {
         self.buffer = slack;
+        self
+    }
+
+    /// Adds a random time up to `most` to each wait, so that many processes do not come back at one instant. None by
+    /// default. Callers are told to expect all of it.
+    pub fn jitter(mut self, most: Duration) -> Self {
+        self.jitter = most;
         self
     }
 
@@ -96,8 +149,9 @@ impl<S: Store> LimiterBuilder<S> {
             clock: self.clock,
             sleep: self.sleep,
             buffer: self.buffer,
+            jitter: self.jitter,
             max_wait: self.max_wait,
-            queues: Queues::new(self.max_waiters, self.buffer),
+            queues: Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter)),
             plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
         }))
     }

@@ -8,6 +8,7 @@ use crate::{
 };
 use std::{
     fmt,
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +21,7 @@ pub(crate) struct Core<S: Store> {
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(crate) sleep: Arc<dyn Sleep>,
     pub(crate) buffer: Duration,
+    pub(super) jitter: Duration,
     pub(crate) max_wait: Option<Duration>,
     pub(crate) queues: Queues,
     pub(super) plan: Plans,
@@ -72,6 +74,16 @@ impl<S: Store> Core<S> {
 
     pub(crate) fn quota(&self, key: &[u8]) -> Quota {
         self.planned(key).quota
+    }
+
+    /// A random part of the jitter that the limiter was given.
+    pub(crate) fn some_jitter(&self) -> Duration {
+        if self.jitter.is_zero() {
+            return Duration::ZERO;
+        }
+        // Hashes of nothing under fresh random keys are random numbers.
+        let random = RandomState::new().hash_one(()) >> 32;
+        self.jitter.mul_f64(random as f64 / f64::from(u32::MAX))
     }
 
     pub(crate) fn clock(&self) -> Option<&dyn Clock> {

@@ -44,12 +44,34 @@ pub struct Limiter<S: Store = MemoryStore>(Arc<Core<S>>);
 
 impl Limiter {
     /// A limiter in this process's memory.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, Quota, Rate};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let bucket = Limiter::new(Rate::per_second(5)?);
+    /// let log = Limiter::new(Quota::sliding_log([Rate::per_second(5)?, Rate::per_hour(1000)?])?);
+    /// # let _ = (bucket, log);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(quota: impl Into<Quota>) -> Self {
         Self::builder(quota.into()).build()
     }
 
     /// A limiter in this process's memory, of a quota in text: `"5/s"`, `"sliding_log 10/s, 100/min"`.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("5/s, 1000/h")?;
+    /// assert_eq!(limiter.check("ada")?.remaining(), 4);
+    /// assert!(Limiter::parse("5 a day").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// A text that is not a quota, or one that is refused.
@@ -58,6 +80,17 @@ impl Limiter {
     }
 
     /// Settings for a limiter: another store, clock or timer, a name, bounds on waiting.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder("5/s".parse()?).name("search").max_wait(Duration::from_secs(2)).build();
+    /// assert_eq!(limiter.name(), "search");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder(quota: Quota) -> LimiterBuilder {
         LimiterBuilder::new(Rule::One(quota))
     }
@@ -108,6 +141,18 @@ impl Limiter {
 impl<S: Store> Limiter<S> {
     /// Takes one unit if it is there; never waits.
     ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("5/s")?;
+    /// let decision = limiter.check_async("ada").await?;
+    /// assert_eq!((decision.allowed(), decision.remaining()), (true, 4));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`]. A denial is no error.
     pub async fn check_async(&self, key: impl Key + Send) -> Result<Decision, Error> {
@@ -131,6 +176,25 @@ impl<S: Store> Limiter<S> {
     /// Takes one unit, and waits for it where it must: await the request, or call [`blocking`](Acquire::blocking).
     ///
     /// First come, first served on each key, whatever the costs; waiting on one key never delays another.
+    ///
+    /// ```
+    /// use limiter_core::{Error, Limiter};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("100/min")?;
+    /// let permit = limiter.acquire("ada").cost(60).await?; // waits as long as it takes
+    /// assert_eq!(permit.decision().remaining(), 40);
+    ///
+    /// let second = Duration::from_secs(1);
+    /// match limiter.acquire("ada").cost(60).timeout(second).await {
+    ///     Err(Error::WaitTooLong { needed, .. }) => assert!(needed > second), // said at once, and nothing taken
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn acquire(&self, key: impl Key) -> Acquire<S> {
         Acquire::new(self, KeyBuf::of(&key))
     }
@@ -258,6 +322,33 @@ impl<S: Store> Limiter<S> {
         self.0.queues.waiting()
     }
 
+    /// Lets those who wait finish, and nobody wait any more; ends when the last of them has gone.
+    ///
+    /// [`acquire`](Self::acquire) fails with [`Error::Closed`] from now on, also on the clones. Nobody has to close a
+    /// limiter: when its last clone and waiter are gone, nothing of it goes on.
+    ///
+    /// ```
+    /// use limiter_core::{Error, Limiter};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let limiter = Limiter::parse("5/s")?;
+    /// limiter.close().await;
+    /// assert!(matches!(limiter.acquire("ada").await, Err(Error::Closed)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn close(&self) {
+        self.0.queues.close();
+        std::future::poll_fn(|cx| self.0.queues.poll_idle(cx)).await;
+    }
+
+    /// Fails those who wait with [`Error::Closed`], and lets nobody wait any more.
+    pub fn close_now(&self) {
+        self.0.queues.close();
+        self.0.queues.fail_all();
+    }
+
     /// Denies every take for `key` during at least `duration` from now, whatever its quota says; a longer block stays.
     ///
     /// A block stands beside the units in use and leaves them alone. Who waits goes on waiting until it ends.
@@ -282,6 +373,21 @@ impl<S: LocalStore> Limiter<S> {
     /// Does not overtake who waits for the key: it is then denied, with the wait to expect
     /// ([`Decision::behind_waiters`]).
     ///
+    /// On memory: one short lock of one of 64 shards, and no allocation save for a new key or a log that grows.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("1/min")?;
+    /// assert!(limiter.check("ada")?.allowed());
+    /// let denied = limiter.check("ada")?;
+    /// assert!(!denied.allowed());
+    /// println!("try again in {:?}", denied.retry_after());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`], which memory never gives. A denial is no error.
     #[inline]
@@ -290,6 +396,19 @@ impl<S: LocalStore> Limiter<S> {
     }
 
     /// Takes `cost` units if all of them are there. A cost of 0 looks only.
+    ///
+    /// ```
+    /// use limiter_core::{Error, Limiter};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("10/day")?; // ten bytes, ten tokens, ten of anything
+    /// assert!(limiter.check_n("ada", 7)?.allowed());
+    /// assert!(!limiter.check_n("ada", 7)?.allowed());
+    /// assert_eq!(limiter.check_n("ada", 0)?.remaining(), 3); // the denial took nothing
+    /// assert!(matches!(limiter.check_n("ada", 11), Err(Error::NeverFits { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NeverFits`] for a cost above the quota's capacity; [`Error::Store`], which memory never gives.
@@ -309,6 +428,18 @@ impl<S: LocalStore> Limiter<S> {
 
     /// Takes as many units as are there, up to `most`; how many, with the decision that took them. None is no error.
     ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("10/day")?;
+    /// limiter.check_n("ada", 7)?;
+    /// let (taken, decision) = limiter.take_up_to("ada", 5)?;
+    /// assert_eq!((taken, decision.remaining()), (3, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn take_up_to(&self, key: impl Key, most: u64) -> Result<(u64, Decision), Error> {
@@ -325,6 +456,17 @@ impl<S: LocalStore> Limiter<S> {
     }
 
     /// What a check of one unit would answer; takes nothing.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("10/day")?;
+    /// assert_eq!(limiter.peek("ada")?.remaining(), 10);
+    /// assert_eq!(limiter.peek("ada")?.remaining(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`check`](Self::check).
@@ -350,6 +492,20 @@ impl<S: LocalStore> Limiter<S> {
 
     /// Takes `cost` units without asking, into at most one full quota of debt: a penalty, or a cost known too late.
     ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("10/day")?;
+    /// limiter.check_n("ada", 8)?;
+    /// let owed = limiter.charge("ada", 5)?; // 13 in use: 3 in debt
+    /// assert_eq!(owed.remaining(), 0);
+    /// assert!(owed.reset_after() > Duration::from_secs(24 * 3600));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn charge(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
@@ -360,6 +516,18 @@ impl<S: LocalStore> Limiter<S> {
     ///
     /// Only the part of a take that has not drained or left its window since comes back. A take must be refunded once.
     ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("10/day")?;
+    /// let taken = limiter.check_n("ada", 4)?;
+    /// // The work failed before it began.
+    /// assert_eq!(limiter.refund("ada", 4, taken.at())?.remaining(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn refund(&self, key: impl Key, cost: u64, taken: Timestamp) -> Result<Decision, Error> {
@@ -367,6 +535,18 @@ impl<S: LocalStore> Limiter<S> {
     }
 
     /// Forgets a key: all its units are back, and its block is gone.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("10/day")?;
+    /// limiter.check_n("ada", 10)?;
+    /// limiter.reset("ada")?;
+    /// assert_eq!(limiter.peek("ada")?.remaining(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Store`], which memory never gives.
@@ -381,6 +561,21 @@ impl<S: LocalStore> Limiter<S> {
     /// Denies every take for `key` during `duration` from now, whatever its quota says; zero ends a block.
     ///
     /// A block stands beside the units in use and leaves them alone. Who waits goes on waiting until it ends.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("10/day")?;
+    /// limiter.block("ada", Duration::from_secs(30))?; // a server asked for a pause
+    /// let denied = limiter.check("ada")?;
+    /// assert!(!denied.allowed() && denied.blocked_for() > Duration::from_secs(29));
+    /// limiter.block("ada", Duration::ZERO)?;
+    /// assert!(limiter.check("ada")?.allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Store`], which memory never gives.
@@ -398,6 +593,23 @@ impl<S: LocalStore> Limiter<S> {
     }
 
     /// Drops the states of idle keys, and says how many. Nobody must call it: idle keys are reclaimed as new ones come.
+    ///
+    /// On memory it looks at every key, a shard's lock at a time.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let clock = ManualClock::default();
+    /// let limiter = Limiter::builder("5/s".parse()?).clock(clock.clone()).build();
+    /// limiter.check("ada")?;
+    /// assert_eq!(limiter.sweep()?, 0); // still limits
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(limiter.sweep()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Store`], which memory never gives.

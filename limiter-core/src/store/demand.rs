@@ -3,6 +3,23 @@
 use crate::{Quota, clock::Timestamp, quota::fnv};
 
 /// One part of a decision: so many units of a quota, for a key of a limiter.
+///
+/// What a [`Limiter`](crate::Limiter) hands to its store:
+///
+/// ```
+/// use limiter_core::{
+///     LocalStore, MemoryStore,
+///     store::{Demand, Scope},
+/// };
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (scope, quota) = (Scope::new("api"), "5/day".parse()?);
+/// let demand = Demand::new(&scope, b"ada", &quota, 2);
+/// let decision = MemoryStore::new().take(&[demand], None)?;
+/// assert_eq!(decision.remaining(), 3);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Demand<'a> {
@@ -26,6 +43,14 @@ impl<'a> Demand<'a> {
 
 /// A limiter's name: keys of limiters with different names never meet in a store, and the same name is the same
 /// limiter in every process.
+///
+/// ```
+/// use limiter_core::store::Scope;
+///
+/// let scope = Scope::new("api");
+/// assert_eq!(scope.name(), "api");
+/// assert_eq!(scope.hash(), Scope::new("api").hash()); // also in another process
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Scope {
     name: Box<str>,
@@ -64,6 +89,23 @@ impl Scope {
 }
 
 /// What changes a key without asking.
+///
+/// ```
+/// use limiter_core::{
+///     LocalStore, MemoryStore,
+///     store::{Adjust, Demand, Scope},
+/// };
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let (scope, quota) = (Scope::new("api"), "5/day".parse()?);
+/// let demand = Demand::new(&scope, b"ada", &quota, 2);
+/// let taken = store.take(&[demand], None)?.at();
+/// assert_eq!(store.adjust(demand, Adjust::Charge, None)?.remaining(), 1);
+/// assert_eq!(store.adjust(demand, Adjust::Refund { taken }, None)?.remaining(), 3);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Adjust {

@@ -24,6 +24,28 @@ use std::future::Future;
 /// * **Clones share state.**
 ///
 /// In-process stores implement [`LocalStore`], which needs no futures; this trait is then given.
+///
+/// An asynchronous store loads the states of the demands' keys, calls [`decide`](crate::algorithm::decide) on them at its
+/// own time, and writes back what that changed, all in one transaction; or it does the same arithmetic on its server. The
+/// example of [`LocalStore`] shows each call.
+///
+/// ```
+/// use limiter_core::{
+///     MemoryStore, Quota, Store, StoreError,
+///     store::{Demand, Scope},
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn is_free(store: &impl Store, quota: &Quota, user: &str) -> Result<bool, StoreError> {
+///     let scope = Scope::new("seats");
+///     let demand = Demand::new(&scope, user.as_bytes(), quota, 1);
+///     Ok(store.peek(&[demand], None).await?.allowed())
+/// }
+/// assert!(is_free(&MemoryStore::new(), &"1/day".parse()?, "ada").await?);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Store: Clone + Send + Sync + 'static {
     /// Decides over all `demands` together and takes their units if every one of them admits.
     fn take(
@@ -81,6 +103,130 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///
 /// The contract is that of [`Store`], which every `LocalStore` implements. A single demand on a store that needs no
 /// file never fails.
+///
+/// A store finds each key's [`KeyState`] and lets [`algorithm::decide`](crate::algorithm::decide) do the rest. A whole
+/// one, behind a single lock:
+///
+/// ```
+/// use limiter_core::{
+///     Clock, Decision, KeyState, Limiter, LocalStore, MonotonicClock, Quota, StoreError, StoreErrorKind, Timestamp,
+///     algorithm::{Mode, View, decide},
+///     store::{Adjust, Demand, Scope},
+/// };
+/// use std::{
+///     collections::{HashMap, HashSet},
+///     sync::{Arc, Mutex, MutexGuard, PoisonError},
+/// };
+///
+/// /// Clones share state.
+/// #[derive(Clone)]
+/// struct OneLock {
+///     keys: Arc<Mutex<Keys>>,
+///     clock: MonotonicClock,
+/// }
+///
+/// /// By limiter and key: the state, and the quota it was made under.
+/// type Keys = HashMap<(u64, Vec<u8>), (Quota, KeyState)>;
+///
+/// fn name(demand: &Demand<'_>) -> (u64, Vec<u8>) {
+///     (demand.scope.hash(), demand.key.to_vec())
+/// }
+///
+/// /// The state under the demand's quota; units in use stay so when the quota has changed.
+/// fn load(keys: &Keys, demand: &Demand<'_>, now: Timestamp) -> KeyState {
+///     match keys.get(&name(demand)) {
+///         Some((quota, state)) if quota == demand.quota => state.clone(),
+///         Some((old, state)) => state.carried_over(old, demand.quota, now),
+///         None => KeyState::default(),
+///     }
+/// }
+///
+/// impl OneLock {
+///     fn lock(&self) -> MutexGuard<'_, Keys> {
+///         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+///     }
+///
+///     fn time(&self, clock: Option<&dyn Clock>) -> Timestamp {
+///         clock.map_or_else(|| self.clock.now(), Clock::now)
+///     }
+///
+///     fn decide(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>, mode: Mode) -> Result<Decision, StoreError> {
+///         if demands.iter().map(name).collect::<HashSet<_>>().len() < demands.len() {
+///             return Err(StoreError::new(StoreErrorKind::DuplicateKey));
+///         }
+///         let mut keys = self.lock();
+///         let now = self.time(clock); // after the lock
+///         let mut states: Vec<KeyState> = demands.iter().map(|demand| load(&keys, demand, now)).collect();
+///         let mut views: Vec<View<'_>> = demands
+///             .iter()
+///             .zip(&mut states)
+///             .map(|(demand, state)| View { quota: demand.quota, state, cost: demand.cost })
+///             .collect();
+///         let decision = decide(&mut views, now, mode);
+///         for (demand, state) in demands.iter().zip(states).filter(|(_, state)| !state.is_untouched()) {
+///             keys.insert(name(demand), (demand.quota.clone(), state));
+///         }
+///         Ok(decision)
+///     }
+/// }
+///
+/// impl LocalStore for OneLock {
+///     fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+///         self.decide(demands, clock, Mode::Take)
+///     }
+///
+///     fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+///         self.decide(demands, clock, Mode::Peek)
+///     }
+///
+///     fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+///         let mut keys = self.lock();
+///         let now = self.time(clock);
+///         let mut state = load(&keys, &demand, now);
+///         state.adjust(demand.quota, now, demand.cost, adjust);
+///         let view = View { quota: demand.quota, state: &mut state, cost: 0 };
+///         let decision = decide(&mut [view], now, Mode::Peek);
+///         keys.insert(name(&demand), (demand.quota.clone(), state));
+///         Ok(decision)
+///     }
+///
+///     fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
+///         self.lock().remove(&(scope.hash(), key.to_vec()));
+///         Ok(())
+///     }
+///
+///     fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError> {
+///         let mut keys = self.lock();
+///         let (now, before) = (self.time(clock), keys.len());
+///         keys.retain(|_, (quota, state)| !state.is_idle(quota, now));
+///         Ok(before - keys.len())
+///     }
+///
+///     fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
+///         Ok(self.time(clock))
+///     }
+///
+///     fn is_same(&self, other: &Self) -> bool {
+///         Arc::ptr_eq(&self.keys, &other.keys)
+///     }
+///
+///     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
+///         let keys = self.lock();
+///         let now = self.time(clock);
+///         Some((load(&keys, &demand, now), now))
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = OneLock { keys: Arc::default(), clock: MonotonicClock::new() };
+/// let limiter = Limiter::builder("sliding_log 2/min".parse()?).store(store).build();
+/// assert!(limiter.check_n("ada", 2)?.allowed());
+/// assert!(!limiter.check("ada")?.allowed());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What it lacks beside [`MemoryStore`]: a bound on its keys, and sweeping by itself.
 pub trait LocalStore: Clone + Send + Sync + 'static {
     /// See [`Store::take`].
     ///

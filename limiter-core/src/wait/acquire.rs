@@ -92,7 +92,7 @@ impl<S: Store> fmt::Debug for Acquire<S> {
 ///
 /// # Errors
 /// [`Error::NeverFits`] at once for a cost above the quota's capacity; [`Error::WaitTooLong`] at once where the units
-/// cannot be there in time, or as soon as that shows; [`Error::QueueFull`]; [`Error::Store`].
+/// cannot be there in time, or as soon as that shows; [`Error::QueueFull`]; [`Error::Closed`]; [`Error::Store`].
 #[must_use = "futures do nothing unless polled"]
 pub struct AcquireFuture<S: Store>(Stage<S>);
 
@@ -142,6 +142,9 @@ enum AtOnce<S: Store> {
 impl<S: Store> Acquire<S> {
     /// The way without waiting, and without an allocation: nobody is in line and the store decides in place.
     fn at_once(&self) -> AtOnce<S> {
+        if self.core.queues.is_closed() {
+            return AtOnce::Answer(Err(Error::Closed));
+        }
         let key = self.key.as_slice();
         let nudged = self.core.queues.nudged(key);
         let behind_others = self.cost > 0 && self.core.queues.has(key);

@@ -88,12 +88,13 @@ impl<S: Store> Drop for OnDuty<'_, S> {
             StoreError::new(StoreErrorKind::Other).with_source("the store panicked while it was asked").into()
         });
         self.core.queues.forget(self.key, self.line);
+        self.core.queues.notify_idle();
     }
 }
 
-/// Sleeps for `wait` and the limiter's buffer, or until the line's driver is to ask again.
+/// Sleeps for `wait` and the limiter's buffer and jitter, or until the line's driver is to ask again.
 fn pause<'a, S: Store>(core: &Core<S>, wait: Duration, line: &'a Line) -> Pause<'a> {
-    let wait = wait.saturating_add(core.buffer);
+    let wait = wait.saturating_add(core.buffer).saturating_add(core.some_jitter());
     // A runtime's timer panics on a thread that has no runtime; ours works anywhere.
     let made = panic::catch_unwind(AssertUnwindSafe(|| core.sleep.sleep(wait)));
     Pause { sleep: made.unwrap_or_else(|_| ThreadTimer.sleep(wait)), line }

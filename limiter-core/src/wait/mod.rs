@@ -13,11 +13,13 @@ mod sleep;
 mod task;
 mod timer;
 mod waiter;
+mod wrap;
 
 pub use acquire::{Acquire, AcquireFuture};
 pub use permit::Permit;
 pub use sleep::Sleep;
 pub use timer::ThreadTimer;
+pub use wrap::{Charge, WrappedFuture};
 
 pub(crate) use queue::Queues;
 #[cfg(test)]

@@ -41,6 +41,19 @@ impl<S: Store> Permit<S> {
     ///
     /// Only what the take still holds comes back: a bucket has drained part of it since, a window may have passed.
     ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("10/day")?;
+    /// let permit = limiter.acquire("ada").cost(4).await?;
+    /// let decision = permit.refund().await?; // nothing was done with it
+    /// assert_eq!(decision.remaining(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The store's; the units then stay taken.
     pub async fn refund(self) -> Result<Decision, Error> {
@@ -57,6 +70,19 @@ impl<S: Store> Permit<S> {
 
     /// Corrects the cost to what the work really took: the difference is returned, or charged without asking, into at
     /// most one full quota of debt.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tokens = Limiter::parse("1000/day")?;
+    /// let permit = tokens.acquire("ada").cost(500).await?; // an estimate
+    /// let decision = permit.settle(120).await?; // the answer says what it took
+    /// assert_eq!(decision.remaining(), 880);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The store's; the units then stay as they were taken.
@@ -83,6 +109,24 @@ impl<S: Store> Permit<S> {
     /// For somebody else's limit: their server counts a request when it arrives, later than it was granted here and
     /// before its answer. Restamped when the answer is there, no unit is counted earlier here than there, so a
     /// `sliding_log` of their limit is never above theirs, whatever the network's delays (up to a period).
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("sliding_log 10/min")?;
+    /// let permit = limiter.acquire("api.example.com").await?;
+    /// let granted = permit.decision().at();
+    /// # let fetch = tokio::time::sleep(Duration::from_millis(1));
+    /// fetch.await; // the request, until its answer is there
+    /// let decision = permit.restamp().await?;
+    /// assert_eq!(decision.remaining(), 9); // counted once, and later
+    /// assert!(decision.at() > granted && decision.reset_after() > Duration::from_secs(60));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The store's; the units then count from the grant.

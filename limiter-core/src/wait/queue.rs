@@ -12,8 +12,9 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -29,6 +30,9 @@ pub(crate) struct Queues {
     nudges: [AtomicU64; 64],
     max: usize,
     pub(super) slack: Duration,
+    closed: AtomicBool,
+    /// Who waits for the last waiter to go, once it is closed.
+    closing: Mutex<Vec<Waker>>,
 }
 
 impl Queues {
@@ -40,6 +44,8 @@ impl Queues {
             nudges: array::from_fn(|_| AtomicU64::new(0)),
             max,
             slack,
+            closed: AtomicBool::new(false),
+            closing: Mutex::new(Vec::new()),
         }
     }
 
@@ -74,6 +80,42 @@ impl Queues {
         keys.iter().for_each(|key| self.nudge(key));
     }
 
+    /// Lets nobody join a line from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Fails everybody who waits.
+    pub(crate) fn fail_all(&self) {
+        let lines: Vec<Arc<Line>> = self.lock().values().cloned().collect();
+        for line in lines {
+            line.abandon(self, || Error::Closed);
+            line.wake_driver(); // which finds nobody, and ends
+        }
+    }
+
+    /// Ready once nobody waits.
+    pub(crate) fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.waiting() == 0 {
+            return Poll::Ready(());
+        }
+        closing.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Wakes who waits for nobody to be waiting. To be called without a lock, when a line has ended.
+    pub(super) fn notify_idle(&self) {
+        if self.is_closed() && self.waiting() == 0 {
+            let wakers = std::mem::take(&mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner));
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
     /// How often `key` was nudged so far, give or take other keys: to be read before the store is asked.
     pub(super) fn nudged(&self, key: &[u8]) -> u64 {
         self.nudges_of(key).load(Ordering::SeqCst)
@@ -101,6 +143,9 @@ impl Queues {
         mut seen: Option<Seen>,
         driver: impl FnOnce(Arc<Line>) -> Arc<Task>,
     ) -> Join {
+        if self.is_closed() {
+            return Join::Refused(Error::Closed);
+        }
         let waiter = Arc::new(waiter);
         loop {
             if let Some(line) = self.line(key) {

@@ -21,6 +21,18 @@ use std::{
 
 /// The default store: one process, no server, bounded.
 ///
+/// ```
+/// use limiter_core::{Limiter, MemoryStore};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let reads = Limiter::builder("100/s".parse()?).name("reads").store(store.clone()).build();
+/// let writes = Limiter::builder("5/s".parse()?).name("writes").store(store).build(); // both in one bounded store
+/// # let _ = (reads, writes);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// * A decision is one short lock of one of 64 shards. It allocates only when a key is new, or as a log fills.
 /// * Keys are not kept: a key is its 64-bit SipHash under a random seed, so that nobody outside can make two keys
 ///   meet. Two of a million keys share a quota with probability 5·10⁻⁸ each, which can only deny.
@@ -44,7 +56,7 @@ struct Inner {
 #[repr(align(128))]
 struct Padded<T>(T);
 
-/// How full a [`MemoryStore`] is.
+/// How full a [`MemoryStore`] is; see [`MemoryStore::usage`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct MemoryUsage {
@@ -58,7 +70,7 @@ pub struct MemoryUsage {
     pub overflow_writes: u64,
 }
 
-/// Settings of a [`MemoryStore`].
+/// Settings of a [`MemoryStore`]; see [`MemoryStore::builder`].
 #[derive(Clone, Debug)]
 pub struct MemoryStoreBuilder {
     max_keys: usize,
@@ -72,12 +84,31 @@ impl MemoryStore {
     }
 
     /// A store with other settings.
+    ///
+    /// ```
+    /// use limiter_core::MemoryStore;
+    ///
+    /// let store = MemoryStore::builder().max_keys(50_000).build();
+    /// assert!(store.usage().max_keys >= 50_000);
+    /// ```
     #[must_use]
     pub fn builder() -> MemoryStoreBuilder {
         MemoryStoreBuilder { max_keys: 1 << 20 }
     }
 
     /// How full the store is. Takes each shard's lock in turn.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("5/s")?;
+    /// limiter.check("ada")?;
+    /// let usage = limiter.store().usage();
+    /// assert_eq!((usage.keys, usage.overflow_states, usage.overflow_writes), (1, 0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn usage(&self) -> MemoryUsage {
         let mut usage = MemoryUsage::default();
