@@ -23,3 +23,5 @@ pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
 pub use store::{LocalStore, MemoryStore, Store};
 pub use wait::{Acquire, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture};
+#[cfg(feature = "futures")]
+pub use wait::{LimitedSink, LimitedStream};

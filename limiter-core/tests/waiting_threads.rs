@@ -1,6 +1,6 @@
 //! Waiting under threads: no lost wake-up, no ghost in a line, nobody locked out by somebody else's panic.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use limiter_core::Limiter;
 use std::{

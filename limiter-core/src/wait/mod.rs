@@ -10,6 +10,8 @@ mod line;
 mod permit;
 mod queue;
 mod sleep;
+#[cfg(feature = "futures")]
+mod stream;
 mod task;
 mod timer;
 mod waiter;
@@ -18,6 +20,8 @@ mod wrap;
 pub use acquire::{Acquire, AcquireFuture};
 pub use permit::Permit;
 pub use sleep::Sleep;
+#[cfg(feature = "futures")]
+pub use stream::{LimitedSink, LimitedStream};
 pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 

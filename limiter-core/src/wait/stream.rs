@@ -1,0 +1,232 @@
+//! Streams and sinks at a limiter's pace.
+
+use super::AcquireFuture;
+use crate::{Error, Key, KeyBuf, Limiter, store::Store};
+use futures_core::Stream;
+use futures_sink::Sink;
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+/// Streams and sinks (feature `futures`).
+impl<S: Store> Limiter<S> {
+    /// `stream` with one unit of `key` taken, and waited for, before each item comes out.
+    ///
+    /// A unit is asked for once the item is there, so that none is taken at the stream's end. An item that cannot be
+    /// admitted is lost to the error that comes in its place.
+    ///
+    /// ```
+    /// use futures_util::{StreamExt, stream};
+    /// use limiter_core::Limiter;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let limiter = Limiter::parse("100/s")?;
+    /// let mut paced = limiter.stream("feed", stream::iter(1..=3));
+    /// let mut sum = 0;
+    /// while let Some(Ok(n)) = paced.next().await {
+    ///     sum += n;
+    /// }
+    /// assert_eq!(sum, 6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream<T: Stream>(&self, key: impl Key, stream: T) -> LimitedStream<T, S> {
+        LimitedStream { stream, limiter: self.clone(), key: KeyBuf::of(&key), item: None, turn: None }
+    }
+
+    /// `sink` that takes, and waits for, one unit of `key` before it is ready for each item.
+    ///
+    /// ```
+    /// use futures_util::{SinkExt, sink};
+    /// use limiter_core::{Error, Limiter};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let limiter = Limiter::parse("100/s").unwrap();
+    /// let print = sink::unfold((), |(), n: u32| async move { Ok::<_, Error>(println!("{n}")) });
+    /// let mut paced = Box::pin(limiter.sink("printer", print));
+    /// paced.send(1).await?;
+    /// paced.send(2).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The sink made fails with what `acquire` does, as its own error type.
+    pub fn sink<T>(&self, key: impl Key, sink: T) -> LimitedSink<T, S> {
+        LimitedSink { sink, limiter: self.clone(), key: KeyBuf::of(&key), turn: None, admitted: false }
+    }
+}
+
+pin_project! {
+    /// A stream at a limiter's pace; made by [`Limiter::stream`].
+    #[must_use = "streams do nothing unless polled"]
+    pub struct LimitedStream<T: Stream, S: Store> {
+        #[pin]
+        stream: T,
+        limiter: Limiter<S>,
+        key: KeyBuf,
+        item: Option<T::Item>,
+        turn: Option<AcquireFuture<S>>,
+    }
+}
+
+impl<T: Stream, S: Store> Stream for LimitedStream<T, S> {
+    type Item = Result<T::Item, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.project();
+        if this.item.is_none() {
+            let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
+            *this.item = Some(item);
+        }
+        ready_for(this.limiter, this.key, this.turn, cx).map(|turn| match (turn, this.item.take()) {
+            (Ok(()), item) => item.map(Ok),
+            (Err(error), _) => Some(Err(error)),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let held = usize::from(self.item.is_some());
+        let (least, most) = self.stream.size_hint();
+        (least.saturating_add(held), most.and_then(|most| most.checked_add(held)))
+    }
+}
+
+impl<T: Stream + fmt::Debug, S: Store> fmt::Debug for LimitedStream<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LimitedStream").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A sink at a limiter's pace; made by [`Limiter::sink`].
+    #[must_use = "sinks do nothing unless polled"]
+    pub struct LimitedSink<T, S: Store> {
+        #[pin]
+        sink: T,
+        limiter: Limiter<S>,
+        key: KeyBuf,
+        turn: Option<AcquireFuture<S>>,
+        admitted: bool,
+    }
+}
+
+impl<I, T, S: Store> Sink<I> for LimitedSink<T, S>
+where
+    T: Sink<I>,
+    T::Error: From<Error>,
+{
+    type Error = T::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+        let this = self.project();
+        // The sink first: while it is not ready, no unit is held for it.
+        ready!(this.sink.poll_ready(cx))?;
+        if !*this.admitted {
+            ready!(ready_for(this.limiter, this.key, this.turn, cx))?;
+            *this.admitted = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, item: I) -> Result<(), T::Error> {
+        let this = self.project();
+        *this.admitted = false;
+        this.sink.start_send(item)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+        self.project().sink.poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+        self.project().sink.poll_close(cx)
+    }
+}
+
+impl<T: fmt::Debug, S: Store> fmt::Debug for LimitedSink<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LimitedSink").field("sink", &self.sink).finish_non_exhaustive()
+    }
+}
+
+/// Polls the turn that is waited for, or a new one.
+fn ready_for<S: Store>(
+    limiter: &Limiter<S>,
+    key: &KeyBuf,
+    turn: &mut Option<AcquireFuture<S>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Error>> {
+    let waiting = turn.get_or_insert_with(|| limiter.acquire(key).into_future());
+    let permit = ready!(Pin::new(waiting).poll(cx));
+    *turn = None;
+    Poll::Ready(permit.map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ManualClock, Timestamp};
+    use futures_util::{SinkExt, StreamExt, sink, stream};
+    use std::{task::Waker, time::Duration};
+
+    fn limiter(quota: &str) -> (Limiter, ManualClock) {
+        let clock = ManualClock::new(Timestamp::from_micros(1_000_000));
+        let builder = Limiter::builder(quota.parse().unwrap());
+        (builder.clock(clock.clone()).sleep(clock.clone()).build(), clock)
+    }
+
+    #[test]
+    fn items_come_at_the_quotas_pace_and_the_end_takes_no_unit() {
+        let (limiter, clock) = limiter("sliding_log 2/s");
+        let mut paced = limiter.stream("k", stream::iter(1..=5));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            while let Poll::Ready(Some(item)) = paced.poll_next_unpin(&mut cx) {
+                seen.push((item.unwrap(), clock_of(&clock)));
+            }
+            clock.advance(Duration::from_micros(1_000_001));
+        }
+        assert_eq!(seen, [(1, 1_000_000), (2, 1_000_000), (3, 2_000_001), (4, 2_000_001), (5, 3_000_002)]);
+        assert_eq!(limiter.peek("k").unwrap().remaining(), 2);
+        assert_eq!(paced.size_hint(), (0, Some(0)));
+    }
+
+    #[test]
+    fn a_sink_is_ready_when_a_unit_is_there() {
+        let (limiter, clock) = limiter("sliding_log 1/s");
+        let inner = sink::unfold(Vec::new(), |mut all: Vec<u32>, n| async move {
+            all.push(n);
+            Ok::<_, Error>(all)
+        });
+        let mut paced = Box::pin(limiter.sink("k", inner));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(paced.poll_ready_unpin(&mut cx).is_ready());
+        assert!(paced.poll_ready_unpin(&mut cx).is_ready(), "ready stays ready, and takes one unit");
+        paced.start_send_unpin(1).unwrap();
+        assert!(paced.poll_flush_unpin(&mut cx).is_ready());
+        assert!(paced.poll_ready_unpin(&mut cx).is_pending());
+        clock.advance(Duration::from_micros(1_000_001));
+        assert!(paced.poll_ready_unpin(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn a_stream_whose_limiter_is_closed_says_so() {
+        let (limiter, _clock) = limiter("1/s");
+        limiter.close_now();
+        let mut paced = limiter.stream("k", stream::iter([1]));
+        let polled = paced.poll_next_unpin(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Some(Err(Error::Closed)))));
+    }
+
+    fn clock_of(clock: &ManualClock) -> u64 {
+        crate::Clock::now(clock).as_micros()
+    }
+}
