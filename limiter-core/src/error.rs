@@ -196,6 +196,11 @@ pub enum Error {
         /// The wait that was allowed.
         allowed: Duration,
     },
+    /// The caller's time passed while it waited for others to finish; nothing was taken.
+    TimedOut {
+        /// The wait that was allowed, and over.
+        waited: Duration,
+    },
     /// As many wait already as the limiter lets wait.
     QueueFull {
         /// The most that may wait at once.
@@ -220,6 +225,7 @@ impl fmt::Display for Error {
             Self::WaitTooLong { needed, allowed } => {
                 write!(f, "the wait would be {needed:?}, above the {allowed:?} allowed")
             }
+            Self::TimedOut { waited } => write!(f, "nobody had finished after the {waited:?} allowed"),
             Self::QueueFull { waiting } => write!(f, "{waiting} callers wait already, the most this limiter lets wait"),
             Self::Closed => write!(f, "the limiter was closed while, or before, the caller waited"),
             Self::NothingAsked => write!(f, "a decision over several keys needs at least one"),

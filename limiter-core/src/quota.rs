@@ -225,8 +225,8 @@ impl Quota {
 
     /// Never more than `limit` units in any closed window: what somebody else's API quota asks for.
     ///
-    /// It promises at most `limit` units in any `[t, t + period]`, both ends included, wherever t is. It keeps a stamp a
-    /// take, up to 16 bytes each; [`Rate::resolution`] bounds that. Source: the exact log of timestamps, with the
+    /// It promises at most `limit` units in any `[t, t + period]`, both ends included, wherever t is. It keeps a stamp
+    /// a take, up to 16 bytes each; [`Rate::resolution`] bounds that. Source: the exact log of timestamps, with the
     /// semantics of PyrateLimiter.
     ///
     /// ```

@@ -345,6 +345,62 @@ fn a_restamp_tells_nobody_in_line_that_it_is_too_late() {
 }
 
 #[test]
+fn permits_bound_how_many_are_at_work_and_the_next_comes_when_one_goes() {
+    let clock = ManualClock::new(START);
+    let builder = Limiter::builder("10/s".parse().unwrap()).clock(clock.clone()).sleep(clock.clone());
+    let limiter = builder.at_once(2).build();
+    let mut crowd = Crowd::new(&clock);
+    let first = crowd.add(limiter.acquire("k")).unwrap_err().unwrap();
+    let _second = crowd.add(limiter.acquire("k")).unwrap_err().unwrap();
+    let [third, fourth] = [0; 2].map(|_| crowd.add(limiter.acquire("k")).unwrap());
+    let hasty = crowd.add(limiter.acquire("k").timeout(Duration::from_millis(300))).unwrap();
+    let _other_key = crowd.add(limiter.acquire("other")).unwrap_err().unwrap();
+    assert_eq!(limiter.peek_n("k", 0).unwrap().remaining(), 8, "no unit is taken for who waits for a place");
+
+    clock.advance(Duration::from_millis(300));
+    let told = crowd.served();
+    assert!(matches!(&told[..], [(number, 300_000, Err(Error::TimedOut { .. }))] if *number == hasty), "{told:?}");
+    first.refund_blocking().unwrap();
+    // The crowd drops the third's permit as it is served, which lets the fourth in.
+    assert_eq!(granted(crowd.served()), [(third, 300_000), (fourth, 300_000)]);
+    assert_eq!(limiter.waiting(), 0);
+}
+
+#[test]
+fn a_place_and_units_are_waited_for_in_one_line() {
+    let clock = ManualClock::new(START);
+    let builder = Limiter::builder("sliding_log 1/s".parse().unwrap()).clock(clock.clone()).sleep(clock.clone());
+    let limiter = builder.at_once(1).build();
+    let mut crowd = Crowd::new(&clock);
+    let permit = crowd.add(limiter.acquire("k")).unwrap_err().unwrap();
+    let waiting = crowd.add(limiter.acquire("k")).unwrap();
+    clock.advance(Duration::from_secs(3)); // units are there, the place is not
+    assert!(crowd.served().is_empty());
+    drop(permit);
+    let next = crowd.add(limiter.acquire("k")).unwrap();
+    assert_eq!(granted(crowd.served()), [(waiting, 3_000_000)]);
+    assert_eq!(granted(crowd.run()), [(next, 4_000_001)], "the place is there, units are not yet");
+}
+
+#[test]
+fn a_higher_priority_goes_first_until_others_have_waited_long_enough() {
+    let clock = ManualClock::new(START);
+    let builder = Limiter::builder("1/s".parse().unwrap()).clock(clock.clone()).sleep(clock.clone());
+    let limiter = builder.priority_step(Duration::from_secs(2)).build();
+    limiter.check("k").unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let [low, low_too] = [0; 2].map(|_| crowd.add(limiter.acquire("k")).unwrap());
+    let high = crowd.add(limiter.acquire("k").priority(1)).unwrap();
+    let higher = crowd.add(limiter.acquire("k").priority(2)).unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(granted(crowd.served()), [(higher, 1_000_000)]);
+    clock.advance(Duration::from_millis(1500)); // 2.5 s after the low ones came: a high one comes too late to pass
+    assert_eq!(granted(crowd.served()), [(high, 2_000_000)]);
+    let late = crowd.add(limiter.acquire("k").priority(1)).unwrap();
+    assert_eq!(granted(crowd.run()), [(low, 3_000_000), (low_too, 4_000_000), (late, 5_000_000)]);
+}
+
+#[test]
 fn a_closed_limiter_lets_those_who_wait_finish_and_nobody_else_wait() {
     let (limiter, clock) = limiter("1/s");
     limiter.check("k").unwrap();

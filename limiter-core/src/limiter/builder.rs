@@ -65,6 +65,8 @@ pub struct LimiterBuilder<S: Store = MemoryStore> {
     jitter: Duration,
     max_wait: Option<Duration>,
     max_waiters: usize,
+    at_once: Option<usize>,
+    priority_step: Option<Duration>,
 }
 
 impl LimiterBuilder {
@@ -79,6 +81,8 @@ impl LimiterBuilder {
             jitter: Duration::ZERO,
             max_wait: None,
             max_waiters: 100_000,
+            at_once: None,
+            priority_step: None,
         }
     }
 }
@@ -94,8 +98,20 @@ impl<S: Store> LimiterBuilder<S> {
 
     /// Keeps state in `store`.
     pub fn store<T: Store>(self, store: T) -> LimiterBuilder<T> {
-        let Self { name, rule, clock, sleep, buffer, jitter, max_wait, max_waiters, .. } = self;
-        LimiterBuilder { name, rule, store, clock, sleep, buffer, jitter, max_wait, max_waiters }
+        let Self { name, rule, clock, sleep, buffer, jitter, max_wait, max_waiters, at_once, priority_step, .. } = self;
+        LimiterBuilder {
+            name,
+            rule,
+            store,
+            clock,
+            sleep,
+            buffer,
+            jitter,
+            max_wait,
+            max_waiters,
+            at_once,
+            priority_step,
+        }
     }
 
     /// Decides by `clock` instead of the store's own time.
@@ -137,6 +153,38 @@ impl<S: Store> LimiterBuilder<S> {
         self
     }
 
+    /// How many permits of a key can be held at once beside the quota, each until it is dropped; unbounded by default.
+    ///
+    /// Counts the permits of [`acquire`](Limiter::acquire) in this process. A caller waits for a place as it waits for
+    /// units, in the same line; where its timeout passes meanwhile it fails with [`Error::TimedOut`](crate::Error::TimedOut).
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder("100/s".parse()?).at_once(1).build();
+    /// let at_work = limiter.acquire("ada").blocking()?;
+    /// assert!(limiter.acquire("ada").timeout(Duration::ZERO).blocking().is_err());
+    /// drop(at_work);
+    /// assert!(limiter.acquire("ada").timeout(Duration::ZERO).blocking().is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn at_once(mut self, permits: usize) -> Self {
+        self.at_once = Some(permits);
+        self
+    }
+
+    /// Lets waiters have [priorities](crate::Acquire::priority): each level counts as having come `step` earlier.
+    ///
+    /// Whoever has waited that much longer goes first all the same, so nobody starves. Off by default: first come,
+    /// first served.
+    pub fn priority_step(mut self, step: Duration) -> Self {
+        self.priority_step = Some(step);
+        self
+    }
+
     /// The limiter.
     #[must_use]
     pub fn build(self) -> Limiter<S> {
@@ -151,7 +199,8 @@ impl<S: Store> LimiterBuilder<S> {
             buffer: self.buffer,
             jitter: self.jitter,
             max_wait: self.max_wait,
-            queues: Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter)),
+            priority_step: self.priority_step,
+            queues: Arc::new(Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter), self.at_once)),
             plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
         }))
     }

@@ -23,7 +23,8 @@ pub(crate) struct Core<S: Store> {
     pub(crate) buffer: Duration,
     pub(super) jitter: Duration,
     pub(crate) max_wait: Option<Duration>,
-    pub(crate) queues: Queues,
+    pub(crate) priority_step: Option<Duration>,
+    pub(crate) queues: Arc<Queues>,
     pub(super) plan: Plans,
 }
 

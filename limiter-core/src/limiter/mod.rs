@@ -241,7 +241,7 @@ impl<S: Store> Limiter<S> {
             decision = self.0.take_at(key.as_slice(), cost, at).await?;
         }
         let wait = decision.at().saturating_since(asked);
-        Ok((Permit::new(Arc::clone(&self.0), key, cost, decision), wait))
+        Ok((Permit::new(Arc::clone(&self.0), key, cost, decision, None), wait))
     }
 
     /// The quota that `key` is under.

@@ -1,13 +1,15 @@
 //! `acquire`: take now, or wait in line.
 
 use super::{
-    Permit, driver,
+    Permit, Slot, driver,
     line::{Join, Line, Seen},
+    queue::NoSlot,
     task::{Task, block_on},
-    waiter::{Gone, Waiter},
+    waiter::{Gone, Granted, Waiter},
 };
 use crate::{
     Decision, Error, KeyBuf, Limiter, Timestamp,
+    clock::micros_up,
     limiter::{Core, fits, never_fits},
     store::Store,
 };
@@ -40,12 +42,13 @@ pub struct Acquire<S: Store> {
     key: KeyBuf,
     cost: u64,
     timeout: Option<Duration>,
+    priority: u8,
 }
 
 impl<S: Store> Acquire<S> {
     pub(crate) fn new(limiter: &Limiter<S>, key: KeyBuf) -> Self {
         let core = Arc::clone(limiter.core());
-        Self { timeout: core.max_wait, core, key, cost: 1 }
+        Self { timeout: core.max_wait, core, key, cost: 1, priority: 0 }
     }
 
     /// The units asked for, 1 where it is not said. A cost of 0 is granted at once and takes nothing.
@@ -59,6 +62,14 @@ impl<S: Store> Acquire<S> {
     /// What cannot be granted in that time is refused at once, without queueing.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// Goes before those of a lower priority who came up to a step earlier a level; 0 where it is not said.
+    ///
+    /// Means nothing unless the limiter has a [`priority_step`](crate::LimiterBuilder::priority_step).
+    pub fn priority(mut self, level: u8) -> Self {
+        self.priority = level;
         self
     }
 
@@ -111,7 +122,7 @@ impl<S: Store> Future for AcquireFuture<S> {
             match std::mem::replace(&mut this.0, Stage::Finished) {
                 Stage::Start(request) => match request.at_once() {
                     AtOnce::Answer(answer) => return Poll::Ready(answer),
-                    AtOnce::Wait(denied, nudged) => this.0 = Stage::Waiting(Box::pin(request.in_line(denied, nudged))),
+                    AtOnce::Wait(refused) => this.0 = Stage::Waiting(Box::pin(request.in_line(refused))),
                 },
                 Stage::Waiting(mut waiting) => {
                     let polled = waiting.as_mut().poll(cx);
@@ -135,60 +146,76 @@ impl<S: Store> fmt::Debug for AcquireFuture<S> {
 /// What can be said without waiting.
 enum AtOnce<S: Store> {
     Answer(Result<Permit<S>, Error>),
-    /// The units are not there, or others wait; with the denial met, where the store was asked, and the nudges before.
-    Wait(Option<Decision>, u64),
+    /// The units are not there, or others wait.
+    Wait(Refused),
+}
+
+/// How a request came to have to wait.
+struct Refused {
+    /// The denial met, where the store was asked.
+    denied: Option<Decision>,
+    /// The nudges of the key before that.
+    nudged: u64,
 }
 
 impl<S: Store> Acquire<S> {
     /// The way without waiting, and without an allocation: nobody is in line and the store decides in place.
     fn at_once(&self) -> AtOnce<S> {
-        if self.core.queues.is_closed() {
+        let (key, queues) = (self.key.as_slice(), &self.core.queues);
+        if queues.is_closed() {
             return AtOnce::Answer(Err(Error::Closed));
         }
-        let key = self.key.as_slice();
-        let nudged = self.core.queues.nudged(key);
-        let behind_others = self.cost > 0 && self.core.queues.has(key);
-        let decided = self.core.with_demand(key, self.cost, |demand| match fits(demand.quota, self.cost) {
-            Err(error) => Some(Err(error)),
-            Ok(()) if behind_others => None,
-            Ok(()) => Some(self.core.take_now(demand)?.map_err(Error::from)),
+        let nudged = queues.nudged(key);
+        let asks_now = self.cost == 0 || !queues.has(key);
+        let slot = if asks_now { self.enter() } else { Err(NoSlot) };
+        let decided = self.core.with_demand(key, self.cost, |demand| match (fits(demand.quota, self.cost), &slot) {
+            (Err(error), _) => Some(Err(error)),
+            (Ok(()), Err(NoSlot)) => None,
+            (Ok(()), Ok(_)) => Some(self.core.take_now(demand)?.map_err(Error::from)),
         });
-        match decided {
-            Some(Ok(decision)) if decision.allowed() => AtOnce::Answer(Ok(self.permit(decision))),
-            Some(Ok(denied)) => AtOnce::Wait(Some(denied), nudged),
-            Some(Err(error)) => AtOnce::Answer(Err(error)),
-            None => AtOnce::Wait(None, nudged),
+        match (decided, slot) {
+            (Some(Ok(decision)), Ok(slot)) if decision.allowed() => AtOnce::Answer(Ok(self.permit(decision, slot))),
+            (Some(Ok(decision)), slot) => {
+                let nudged = nudged + Self::leave(slot.ok().flatten());
+                AtOnce::Wait(Refused { denied: Some(decision), nudged })
+            }
+            (Some(Err(error)), _) => AtOnce::Answer(Err(error)),
+            (None, _) => AtOnce::Wait(Refused { denied: None, nudged }),
         }
     }
 
-    /// The way through the line of the key; `nudged` is what the line's nudges were before the denial.
-    async fn in_line(self, mut denied: Option<Decision>, mut nudged: u64) -> Result<Permit<S>, Error> {
-        let key: Arc<[u8]> = self.key.as_slice().into();
+    /// The way through the line of the key.
+    async fn in_line(self, refused: Refused) -> Result<Permit<S>, Error> {
+        let (core, key) = (&self.core, Arc::<[u8]>::from(self.key.as_slice()));
         let (mut asked, mut seen, mut tries) = (None, None, 0);
+        let mut nudged = refused.nudged;
+        let mut first_wait = match &refused.denied {
+            Some(denied) => Some(self.wait_of(denied, *asked.insert(denied.at()))?),
+            None => None,
+        };
         loop {
-            if denied.is_none() && (self.cost == 0 || !self.core.queues.has(&key)) {
-                nudged = self.core.queues.nudged(&key);
-                let decision = self.core.take(&key, self.cost).await?;
-                if decision.allowed() {
-                    return Ok(self.permit(decision));
+            if first_wait.is_none() && (self.cost == 0 || !core.queues.has(&key)) {
+                nudged = core.queues.nudged(&key);
+                first_wait = Some(Duration::ZERO);
+                if let Ok(slot) = self.enter() {
+                    let decision = core.take(&key, self.cost).await?;
+                    if decision.allowed() {
+                        return Ok(self.permit(decision, slot));
+                    }
+                    nudged += Self::leave(slot);
+                    first_wait = Some(self.wait_of(&decision, *asked.get_or_insert(decision.at()))?);
                 }
-                denied = Some(decision);
             }
-            let asked = match (asked, &denied, self.timeout) {
-                (Some(asked), ..) => asked,
-                (None, Some(denied), _) => *asked.insert(denied.at()),
-                (None, None, Some(_)) => *asked.insert(self.core.now().await?),
-                (None, None, None) => Timestamp::MIN,
-            };
-            let first_wait = match &denied {
-                Some(denied) => self.wait_of(denied, asked)?,
-                None => Duration::ZERO,
-            };
-            let waiter = Waiter::new(self.cost, self.timeout.map(|allowed| (asked, allowed)));
-            let driver = |line| Task::paused(driver::drive(Arc::clone(&self.core), Arc::clone(&key), line, first_wait));
-            let denied_since = denied.take().map(|_| nudged);
-            let quota = self.core.quota(&key);
-            let (line, waiter) = match self.core.queues.join(&key, &quota, waiter, denied_since, seen.take(), driver) {
+            if asked.is_none() && (self.timeout.is_some() || core.priority_step.is_some()) {
+                asked = Some(core.now().await?);
+            }
+            let rank = self.rank(asked.unwrap_or(Timestamp::MIN));
+            let waiter = Waiter::new(self.cost, asked.zip(self.timeout), rank);
+            let wait = first_wait.unwrap_or_default();
+            let driver = |line| Task::paused(driver::drive(Arc::clone(core), Arc::clone(&key), line, wait));
+            let refused_since = first_wait.take().map(|_| nudged);
+            let quota = core.quota(&key);
+            let (line, waiter) = match core.queues.join(&key, &quota, waiter, refused_since, seen.take(), driver) {
                 Join::Queued(line, waiter) => (line, waiter),
                 Join::First(line, waiter, driver) => {
                     driver.run();
@@ -197,15 +224,36 @@ impl<S: Store> Acquire<S> {
                 Join::Vanished => continue,
                 Join::Unknown(version) => {
                     tries += 1;
-                    seen = Some(Seen { version, state: self.core.snapshot(&key).await, last: tries > 3 });
+                    seen = Some(Seen { version, state: core.snapshot(&key).await, last: tries > 3 });
                     continue;
                 }
                 Join::Refused(error) => return Err(error),
             };
-            let place = Place { core: &self.core, key: &key, line, waiter };
-            let decision = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
-            return Ok(self.permit(decision));
+            let place = Place { core, key: &key, line, waiter };
+            let Granted { decision, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
+            return Ok(self.permit(decision, slot));
         }
+    }
+
+    /// A place among those that may be held at once, where that is bounded.
+    fn enter(&self) -> Result<Option<Slot>, NoSlot> {
+        if self.cost == 0 { Ok(None) } else { self.core.queues.enter(self.key.as_slice()) }
+    }
+
+    /// Frees a place that no units were found for; the nudge it makes, which is nobody else's. Somebody may have found
+    /// no place because of this one: it cannot go quietly.
+    fn leave(slot: Option<Slot>) -> u64 {
+        slot.map_or(0, |slot| {
+            drop(slot);
+            1
+        })
+    }
+
+    /// The earlier it came, and the higher its priority, the lower.
+    fn rank(&self, asked: Timestamp) -> u64 {
+        let Some(step) = self.core.priority_step else { return 0 };
+        let head_start = step.saturating_mul(u32::from(self.priority));
+        Timestamp::MAX.as_micros() + asked.as_micros() - micros_up(head_start).min(Timestamp::MAX.as_micros())
     }
 
     /// The wait that a denial names, where the caller allows it.
@@ -220,8 +268,8 @@ impl<S: Store> Acquire<S> {
         }
     }
 
-    fn permit(&self, decision: Decision) -> Permit<S> {
-        Permit::new(Arc::clone(&self.core), self.key.clone(), self.cost, decision)
+    fn permit(&self, decision: Decision, slot: Option<Slot>) -> Permit<S> {
+        Permit::new(Arc::clone(&self.core), self.key.clone(), self.cost, decision, slot)
     }
 }
 
@@ -238,7 +286,8 @@ impl<S: Store> Drop for Place<'_, S> {
         match self.waiter.go() {
             Gone::Finished => {}
             Gone::Waiting => self.line.leave(&self.core.queues, &self.waiter),
-            Gone::Granted(taken) => {
+            Gone::Granted { taken, slot } => {
+                drop(slot);
                 let (core, key, cost) = (Arc::clone(self.core), Arc::clone(self.key), self.waiter.cost);
                 // Whoever drops us may be inside anything; the store's future runs on by itself.
                 Task::start(async move {

@@ -1,13 +1,13 @@
 //! Serves one key's line, for as long as anybody stands in it.
 
-use super::{ThreadTimer, line::Line, sleep::Sleep};
+use super::{Slot, ThreadTimer, line::Line, sleep::Sleep, waiter::Granted};
 use crate::{
     Error, StoreError, StoreErrorKind, Timestamp,
     limiter::{Core, never_fits},
     store::{Adjust, Store},
 };
 use std::{
-    future::Future,
+    future::{self, Future},
     panic::{self, AssertUnwindSafe},
     pin::Pin,
     sync::Arc,
@@ -24,10 +24,14 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
     let on_duty = OnDuty { core: &core, key: &key, line: &line };
     pause(&core, first_wait, &line).await;
     while let Some(head) = line.head(&core.queues) {
+        let Ok(slot) = core.queues.enter(&key) else {
+            wait_for_slot(&core, &line).await;
+            continue;
+        };
         let more = match core.take(&key, head.cost).await {
             Ok(decision) if decision.allowed() => {
                 let taken = decision.at();
-                let granted = head.grant(decision);
+                let granted = head.grant(Granted { decision, slot });
                 // Out of the line before it is woken: what it does next is not to find itself waiting there.
                 let more = line.pop(&core.queues, &head, true);
                 if !more {
@@ -40,6 +44,7 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
                 more
             }
             Ok(denied) => {
+                slot.into_iter().for_each(Slot::leave_quietly);
                 let Some(wait) = denied.retry_after() else {
                     head.fail(never_fits(&core.quota(&key), head.cost));
                     if line.pop(&core.queues, &head, false) { continue } else { break }
@@ -59,6 +64,7 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
                 }
             }
             Err(error) => {
+                slot.into_iter().for_each(Slot::leave_quietly);
                 head.fail(Error::Store(error));
                 line.pop(&core.queues, &head, false)
             }
@@ -68,6 +74,19 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
         }
     }
     drop(on_duty);
+}
+
+/// Sleeps until a place is free, which whoever frees it tells, or somebody's time is over.
+async fn wait_for_slot<S: Store>(core: &Core<S>, line: &Line) {
+    let Some(deadline) = line.earliest_deadline() else {
+        return Pause { sleep: Box::pin(future::pending()), line }.await;
+    };
+    match core.now().await {
+        Ok(now) if now < deadline => pause(core, deadline.saturating_since(now), line).await,
+        Ok(now) => line.expire(&core.queues, now),
+        // The store's time is not to be had: wait for a place alone.
+        Err(_) => Pause { sleep: Box::pin(future::pending()), line }.await,
+    }
 }
 
 /// Returns units that nobody is there for any more. Should the store fail, they stay taken: never too much is admitted.

@@ -131,9 +131,46 @@ impl Line {
         }
         let expected = inner.projection.as_mut().map(|ahead| ahead.grant(quota, waiter.cost, slack));
         waiter.expect(expected);
-        inner.waiters.push_back(Arc::clone(waiter));
+        let place = inner.waiters.partition_point(|earlier| earlier.rank <= waiter.rank);
+        if place < inner.waiters.len() {
+            inner.projection = None; // it put the waiter last
+        }
+        inner.waiters.insert(place, Arc::clone(waiter));
         inner.version += 1;
+        drop(inner);
+        if place == 0 || (waiter.limit.is_some() && queues.slots().is_some()) {
+            self.wake_driver(); // it sleeps for another head, or without a thought of this deadline
+        }
         Some(Join::Queued(Arc::clone(self), Arc::clone(waiter)))
+    }
+
+    /// The earliest instant after which somebody in line no longer wants to wait.
+    pub(super) fn earliest_deadline(&self) -> Option<Timestamp> {
+        let inner = self.lock();
+        let waiting = inner.waiters.iter().filter(|waiter| !waiter.is_gone());
+        waiting.filter_map(|waiter| waiter.deadline()).min()
+    }
+
+    /// Fails those whose time is over.
+    pub(super) fn expire(&self, queues: &Queues, now: Timestamp) {
+        let mut expired = Vec::new();
+        let mut inner = self.lock();
+        inner.waiters.retain(|waiter| {
+            let is_over = !waiter.is_gone() && waiter.deadline().is_some_and(|deadline| deadline <= now);
+            if is_over {
+                queues.uncount(waiter);
+                expired.push(Arc::clone(waiter));
+            }
+            !is_over
+        });
+        if !expired.is_empty() {
+            inner.projection = None;
+            inner.version += 1;
+        }
+        drop(inner);
+        for waiter in expired {
+            waiter.fail(Error::TimedOut { waited: waiter.limit.map_or(Duration::ZERO, |(_, allowed)| allowed) });
+        }
     }
 
     /// The first in line who is still there; `None` ends the line.
@@ -154,8 +191,9 @@ impl Line {
     /// Takes a served or failed head out of the line; whether that leaves anybody, else the line ends.
     pub(super) fn pop(&self, queues: &Queues, head: &Arc<Waiter>, was_served: bool) -> bool {
         let mut inner = self.lock();
-        if inner.waiters.front().is_some_and(|front| Arc::ptr_eq(front, head)) {
-            inner.waiters.pop_front();
+        // Nearly always the first; one of a higher priority may have come in front of it meanwhile.
+        if let Some(place) = inner.waiters.iter().position(|waiter| Arc::ptr_eq(waiter, head)) {
+            inner.waiters.remove(place);
             inner.version += 1;
         }
         if !was_served {

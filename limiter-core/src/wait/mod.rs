@@ -10,6 +10,7 @@ mod line;
 mod permit;
 mod queue;
 mod sleep;
+mod slots;
 #[cfg(feature = "futures")]
 mod stream;
 mod task;
@@ -26,5 +27,6 @@ pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 
 pub(crate) use queue::Queues;
+pub(crate) use slots::Slot;
 #[cfg(test)]
 pub(crate) use task::block_on;

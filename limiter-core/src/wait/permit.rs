@@ -1,6 +1,9 @@
 //! What an acquisition leaves in hand.
 
-use super::task::{Task, block_on};
+use super::{
+    Slot,
+    task::{Task, block_on},
+};
 use crate::{
     Decision, Error, KeyBuf,
     limiter::Core,
@@ -8,7 +11,8 @@ use crate::{
 };
 use std::{fmt, sync::Arc};
 
-/// Units that were granted. Dropping it keeps them taken: that is the normal end.
+/// Units that were granted. Dropping it keeps them taken: that is the normal end. With a bound on how many are at work
+/// at once ([`LimiterBuilder::at_once`](crate::LimiterBuilder::at_once)), dropping it lets the next one in.
 ///
 /// They can be [refunded](Self::refund) where nothing was done with them, [settled](Self::settle) at their true cost,
 /// or [counted again](Self::restamp) from the instant the work was answered.
@@ -18,11 +22,13 @@ pub struct Permit<S: Store> {
     key: KeyBuf,
     cost: u64,
     decision: Decision,
+    /// The place held among those at once; freed with the permit.
+    slot: Option<Slot>,
 }
 
 impl<S: Store> Permit<S> {
-    pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision) -> Self {
-        Self { core, key, cost, decision }
+    pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
+        Self { core, key, cost, decision, slot }
     }
 
     /// The decision that granted the units.
@@ -145,6 +151,10 @@ impl<S: Store> Permit<S> {
 
 impl<S: Store> fmt::Debug for Permit<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("cost", &self.cost).field("decision", &self.decision).finish_non_exhaustive()
+        f.debug_struct("Permit")
+            .field("cost", &self.cost)
+            .field("decision", &self.decision)
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     line::{Join, Line, Seen},
+    slots::{Slot, Slots},
     task::Task,
     waiter::Waiter,
 };
@@ -30,13 +31,17 @@ pub(crate) struct Queues {
     nudges: [AtomicU64; 64],
     max: usize,
     pub(super) slack: Duration,
+    slots: Option<Slots>,
     closed: AtomicBool,
     /// Who waits for the last waiter to go, once it is closed.
     closing: Mutex<Vec<Waker>>,
 }
 
+/// All places are held.
+pub(super) struct NoSlot;
+
 impl Queues {
-    pub(crate) fn new(max: usize, slack: Duration) -> Self {
+    pub(crate) fn new(max: usize, slack: Duration, at_once: Option<usize>) -> Self {
         Self {
             lines: Mutex::new(HashMap::default()),
             hasher: RandomState::new(),
@@ -44,6 +49,7 @@ impl Queues {
             nudges: array::from_fn(|_| AtomicU64::new(0)),
             max,
             slack,
+            slots: at_once.map(Slots::new),
             closed: AtomicBool::new(false),
             closing: Mutex::new(Vec::new()),
         }
@@ -78,6 +84,18 @@ impl Queues {
         }
         let keys: Vec<Arc<[u8]>> = self.lock().keys().cloned().collect();
         keys.iter().for_each(|key| self.nudge(key));
+    }
+
+    /// A place among those of `key` that may be held at once, where that is bounded; `Err` where none is free.
+    pub(super) fn enter(self: &Arc<Self>, key: &[u8]) -> Result<Option<Slot>, NoSlot> {
+        match &self.slots {
+            None => Ok(None),
+            Some(slots) => slots.enter(key, self).map(Some).ok_or(NoSlot),
+        }
+    }
+
+    pub(super) fn slots(&self) -> Option<&Slots> {
+        self.slots.as_ref()
     }
 
     /// Lets nobody join a line from now on.
@@ -132,14 +150,14 @@ impl Queues {
         self.line(key)?.expected(quota, cost, state, self.slack)
     }
 
-    /// Joins the line of `key`, or starts it: with `driver`, and only where the store has just denied the waiter;
+    /// Joins the line of `key`, or starts it: with `driver`, and only where the waiter has just been refused;
     /// `nudged` is what [`nudged`](Self::nudged) said before that.
     pub(super) fn join(
         &self,
         key: &Arc<[u8]>,
         quota: &Quota,
         waiter: Waiter,
-        denied_since: Option<u64>,
+        refused_since: Option<u64>,
         mut seen: Option<Seen>,
         driver: impl FnOnce(Arc<Line>) -> Arc<Task>,
     ) -> Join {
@@ -155,7 +173,7 @@ impl Queues {
                 }
                 continue;
             }
-            let Some(nudged) = denied_since else { return Join::Vanished };
+            let Some(nudged) = refused_since else { return Join::Vanished };
             if !self.count(&waiter) {
                 return Join::Refused(self.full());
             }

@@ -1,5 +1,6 @@
 //! One caller's place in a line.
 
+use super::Slot;
 use crate::{Decision, Error, Timestamp};
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -15,6 +16,8 @@ pub(super) struct Waiter {
     pub(super) cost: u64,
     /// When it asked and how long it lets itself wait.
     pub(super) limit: Option<(Timestamp, Duration)>,
+    /// Its place in line: before all of a higher rank, behind those of the same.
+    pub(super) rank: u64,
     /// Whether it is one of those that the limiter counts as waiting.
     counted: AtomicBool,
     state: Mutex<State>,
@@ -22,8 +25,14 @@ pub(super) struct Waiter {
 
 enum State {
     Waiting { waker: Option<Waker>, expected: Option<Timestamp> },
-    Done(Box<Result<Decision, Error>>),
+    Done(Box<Result<Granted, Error>>),
     Gone,
+}
+
+/// What a waiter is handed.
+pub(super) struct Granted {
+    pub(super) decision: Decision,
+    pub(super) slot: Option<Slot>,
 }
 
 /// How a waiter stood when it went away.
@@ -31,7 +40,7 @@ pub(super) enum Gone {
     /// In line.
     Waiting,
     /// Granted at that instant, and nobody had read it.
-    Granted(Timestamp),
+    Granted { taken: Timestamp, slot: Option<Slot> },
     /// Served or refused.
     Finished,
 }
@@ -52,9 +61,9 @@ impl Wake {
 const TOLERANCE: Duration = Duration::from_millis(1);
 
 impl Waiter {
-    pub(super) fn new(cost: u64, limit: Option<(Timestamp, Duration)>) -> Self {
+    pub(super) fn new(cost: u64, limit: Option<(Timestamp, Duration)>, rank: u64) -> Self {
         let state = State::Waiting { waker: None, expected: None };
-        Self { cost, limit, counted: AtomicBool::new(false), state: Mutex::new(state) }
+        Self { cost, limit, rank, counted: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
     /// Notes whether it is counted; whether it was otherwise before.
@@ -63,8 +72,8 @@ impl Waiter {
     }
 
     /// Puts a grant down for it; `None` where it has gone.
-    pub(super) fn grant(&self, decision: Decision) -> Option<Wake> {
-        self.finish(Ok(decision))
+    pub(super) fn grant(&self, granted: Granted) -> Option<Wake> {
+        self.finish(Ok(granted))
     }
 
     pub(super) fn fail(&self, error: Error) {
@@ -73,12 +82,17 @@ impl Waiter {
         }
     }
 
-    fn finish(&self, result: Result<Decision, Error>) -> Option<Wake> {
+    fn finish(&self, result: Result<Granted, Error>) -> Option<Wake> {
         let mut state = self.lock();
         let State::Waiting { waker, .. } = &mut *state else { return None };
         let waker = waker.take();
         *state = State::Done(Box::new(result));
         Some(Wake(waker))
+    }
+
+    /// The instant after which it no longer wants to wait.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.limit.map(|(asked, allowed)| asked.saturating_add(allowed))
     }
 
     /// Why a grant at `due` would be too late, if it would.
@@ -96,7 +110,7 @@ impl Waiter {
         }
     }
 
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Decision, Error>> {
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Granted, Error>> {
         let mut state = self.lock();
         match &mut *state {
             State::Waiting { waker, .. } => {
@@ -116,7 +130,10 @@ impl Waiter {
     pub(super) fn go(&self) -> Gone {
         match std::mem::replace(&mut *self.lock(), State::Gone) {
             State::Waiting { .. } => Gone::Waiting,
-            State::Done(result) => (*result).map_or(Gone::Finished, |decision| Gone::Granted(decision.at())),
+            State::Done(result) => match *result {
+                Ok(Granted { decision, slot }) => Gone::Granted { taken: decision.at(), slot },
+                Err(_) => Gone::Finished,
+            },
             State::Gone => Gone::Finished,
         }
     }
