@@ -7,7 +7,7 @@
 mod server;
 
 use reqwest::{Client, StatusCode};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpListener;
 
 async fn started() -> (Client, String) {
@@ -51,4 +51,29 @@ async fn each_api_key_has_its_own_quota_and_none_is_refused() {
     assert!([r#"{"limit":3,"remaining":1}"#, r#"{"limit":3,"remaining":2}"#].contains(&left[2].as_str()));
     let without = client.get(format!("{base}/report")).send().await.unwrap();
     assert_eq!(without.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+#[cfg_attr(target_os = "macos", ignore = "loopback has a single address there")]
+async fn the_quota_of_all_together_refuses_although_no_address_has_used_its_own() {
+    let (_, base) = started().await;
+    let mut refused = None;
+    // 100 a second for all; 10 at once for each address, and no address asks for more.
+    'all: for host in 1..=254 {
+        let address = IpAddr::from([127, 0, 0, host]);
+        let client = Client::builder().no_proxy().local_address(address).build().unwrap();
+        for _ in 0..10 {
+            let response = client.get(&base).send().await.unwrap();
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                refused = Some((client, response));
+                break 'all;
+            }
+            assert_eq!(response.status(), StatusCode::OK);
+        }
+    }
+    let (client, refused) = refused.unwrap();
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(refused.headers()["ratelimit-policy"], r#""overall";q=100;w=1"#);
+    assert!(refused.text().await.unwrap().contains(r#""violated-policies":["overall"]"#));
+    assert_eq!(client.get(format!("{base}/health")).send().await.unwrap().status(), StatusCode::OK);
 }

@@ -50,6 +50,17 @@ type CostFn = dyn Fn(&Request) -> u64 + Send + Sync;
 
 impl<S: Store> RateLimitMiddleware<S> {
     /// Keeps to `limiter`'s quota on each host: its scheme, name and port ([`host_key`](crate::host_key)).
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::RateLimitMiddleware;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let limits = RateLimitMiddleware::new(Limiter::parse("sliding_log 10/s, 200/min")?);
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(limiter: Limiter<S>) -> Self {
         Self {
@@ -68,6 +79,19 @@ impl<S: Store> RateLimitMiddleware<S> {
     ///
     /// It is compared with the URL as that is printed: international names in ASCII, IPv6 addresses in brackets. What
     /// requests are counted by is the same for all limiters.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::RateLimitMiddleware;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let limits = RateLimitMiddleware::new(Limiter::parse("sliding_log 10/s")?)
+    ///     .host("api.example.com", Limiter::parse("sliding_log 5/s, 100/min")?)
+    ///     .host("api.example.com:8080", Limiter::parse("sliding_log 1/s")?);
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn host(mut self, authority: impl Into<String>, limiter: Limiter<S>) -> Self {
         let mut authority = authority.into();
@@ -78,6 +102,18 @@ impl<S: Store> RateLimitMiddleware<S> {
 
     /// Counts all requests together: one quota for the whole client, or for each [`host`](Self::host) of its own
     /// limiter.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::RateLimitMiddleware;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// // One account with one quota, whichever of its hosts is asked.
+    /// let limits = RateLimitMiddleware::new(Limiter::parse("sliding_log 1000/h")?).shared();
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.key = RequestKey::Shared;
@@ -104,6 +140,18 @@ impl<S: Store> RateLimitMiddleware<S> {
 
     /// Charges each request what `cost` returns, in units of the quota; 1 where it is not said. A cost of 0 passes at
     /// once, also during a pause.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::RateLimitMiddleware;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let limits = RateLimitMiddleware::new(Limiter::parse("sliding_log 100/min")?)
+    ///     .cost(|request| if request.url().path() == "/search" { 5 } else { 1 });
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn cost(mut self, cost: impl Fn(&Request) -> u64 + Send + Sync + 'static) -> Self {
         self.cost = Some(Arc::new(cost));
@@ -114,6 +162,18 @@ impl<S: Store> RateLimitMiddleware<S> {
     /// be sent in that time fails at once ([`RateLimitError`]).
     ///
     /// Timeouts of reqwest begin when the request is sent: they do not contain the wait.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::RateLimitMiddleware;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let limits = RateLimitMiddleware::new(Limiter::parse("sliding_log 10/s")?).max_wait(Duration::from_secs(5));
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn max_wait(mut self, limit: Duration) -> Self {
         self.max_wait = limit;
@@ -122,6 +182,18 @@ impl<S: Store> RateLimitMiddleware<S> {
 
     /// The longest pause that a server can ask for, [`DEFAULT_CAP`] by default: what it asks above that is cut. Zero
     /// ignores what servers ask.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::RateLimitMiddleware;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let limits = RateLimitMiddleware::new(Limiter::parse("sliding_log 10/s")?).max_pause(Duration::from_secs(60));
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn max_pause(mut self, limit: Duration) -> Self {
         self.max_pause = limit;
@@ -137,6 +209,18 @@ impl<S: Store> RateLimitMiddleware<S> {
     ///
     /// By default that is done where the quota is a `sliding_log`. The other algorithms promise nothing about windows
     /// at any instant, and a `gcra` bucket pays more: a request that takes as long as a unit drains counts twice.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::RateLimitMiddleware;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// // As fast as the quota lets us: a little jitter is forgiven there.
+    /// let limits = RateLimitMiddleware::new(Limiter::parse("sliding_log 10/s")?).restamp(false);
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn restamp(mut self, restamp: bool) -> Self {
         self.restamp = Some(restamp);

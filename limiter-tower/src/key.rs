@@ -130,12 +130,38 @@ impl HeaderKey {
     }
 
     /// Does not limit requests without the header: for a limit that another one stands behind.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{HeaderKey, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let tenant = HeaderKey::new(HeaderName::from_static("x-tenant")).optional();
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/s")?).key(tenant);
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn optional(self) -> Self {
         Self { missing: Missing::Unlimited, ..self }
     }
 
     /// Answers requests without the header with 400 (Bad Request).
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{HeaderKey, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let tenant = HeaderKey::new(HeaderName::from_static("x-tenant")).required();
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/s")?).key(tenant);
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn required(self) -> Self {
         Self { missing: Missing::Refused, ..self }

@@ -218,7 +218,7 @@ async fn a_store_that_fails_is_503_and_never_429() {
 #[tokio::test]
 async fn a_key_that_cannot_be_had_is_answered_and_never_unlimited() {
     let inner = Ready::default();
-    let no_session = |_: &http::request::Parts| Err::<u64, _>(KeyError::new("no \"session\" here"));
+    let no_session = |_: &Parts| Err::<u64, _>(KeyError::new("no \"session\" here"));
     let response = send(&layer("3/h").key(no_session).layer(inner.clone())).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(problem(&response)["detail"], "no \"session\" here");
