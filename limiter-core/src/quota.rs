@@ -2,7 +2,7 @@
 
 use crate::{
     Rate,
-    algorithm::{FixedWindow, Gcra, SlidingLog, SlidingWindow},
+    algorithm::{FixedWindow, Gcra, Meter, SlidingLog, SlidingWindow},
     error::QuotaError,
     rate::WINDOW_LIMIT,
 };
@@ -277,6 +277,29 @@ impl Quota {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.0.fingerprint
+    }
+
+    /// How long after the grant of `cost` units is due it can be made without losing capacity: a bucket goes on draining
+    /// until it is empty, while a window or a log counts from the grant.
+    pub(crate) fn leeway(&self, cost: u64) -> Duration {
+        match &self.0.plan {
+            Plan::Gcra(buckets) => {
+                let spare = |bucket: &Gcra| bucket.drain_us(bucket.capacity().saturating_sub(cost));
+                Duration::from_micros(buckets.iter().map(spare).min().unwrap_or(0))
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// How long after one grant the next, of `cost` units, is due in a line served by buckets.
+    pub(crate) fn spacing(&self, cost: u64) -> Duration {
+        match &self.0.plan {
+            Plan::Gcra(buckets) => {
+                let of = |bucket: &Gcra| bucket.drain_us(cost);
+                Duration::from_micros(buckets.iter().map(of).max().unwrap_or(0))
+            }
+            _ => Duration::MAX,
+        }
     }
 
     pub(crate) fn plan(&self) -> &Plan {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use limiter_core::{Acquire, AcquireFuture, Clock, Error, Limiter, ManualClock, MemoryStore, Permit, Timestamp};
+use limiter_core::{Acquire, AcquireFuture, Clock, Error, Limiter, ManualClock, MemoryStore, Permit, Sleep, Timestamp};
 use std::{
     collections::BTreeMap,
     future::IntoFuture,
@@ -398,6 +398,43 @@ fn a_higher_priority_goes_first_until_others_have_waited_long_enough() {
     assert_eq!(granted(crowd.served()), [(high, 2_000_000)]);
     let late = crowd.add(limiter.acquire("k").priority(1)).unwrap();
     assert_eq!(granted(crowd.run()), [(low, 3_000_000), (low_too, 4_000_000), (late, 5_000_000)]);
+}
+
+/// Virtual time whose awakenings are worth saving.
+struct Coarse(ManualClock);
+
+impl Sleep for Coarse {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.0.sleep(duration)
+    }
+
+    fn grain(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+}
+
+#[test]
+fn a_crowd_is_served_at_one_awakening_where_that_loses_no_capacity() {
+    // The first wait is the denied caller's own; it is the crowd behind it that is served together.
+    let one_by_one = |spacing: u64| (1..=25).map(|n| n * spacing).collect::<Vec<_>>();
+    for (quota, awakenings) in [
+        ("10000/s burst 100", vec![100, 1200, 2300, 2500]),
+        ("10000/s burst 3", (0..9).map(|n| 100 + 300 * n).collect()), // with more the bucket would run empty
+        ("10000/s burst 1", one_by_one(100)),
+        ("100/s burst 10", one_by_one(10_000)), // further apart than it is worth waiting for
+    ] {
+        let clock = ManualClock::new(START);
+        let builder = Limiter::builder(quota.parse().unwrap()).clock(clock.clone());
+        let limiter = builder.sleep(Coarse(clock.clone())).build();
+        limiter.check_n("k", limiter.quota().unwrap().capacity()).unwrap();
+        let mut crowd = Crowd::new(&clock);
+        for _ in 0..25 {
+            crowd.add(limiter.acquire("k")).unwrap();
+        }
+        let mut seen: Vec<u64> = granted(crowd.run()).into_iter().map(|(_, at)| at).collect();
+        seen.dedup();
+        assert_eq!(seen, awakenings, "{quota}");
+    }
 }
 
 #[test]

@@ -38,6 +38,11 @@ impl Gcra {
         Some(Self { unit, per_us, burst: rate.capacity(), full: u64::try_from(full).ok()? })
     }
 
+    /// Microseconds that `cost` units take to drain, rounded down.
+    pub(crate) fn drain_us(&self, cost: u64) -> u64 {
+        cost.min(self.burst).saturating_mul(self.unit) / self.per_us
+    }
+
     /// Ticks until the bucket is empty, at most two full buckets.
     #[inline]
     fn ticks(&self, empty_at: u64, now: u64) -> u64 {

@@ -59,7 +59,8 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
                     {
                         line.reconsider(&core.queues, &core.quota(&key), state);
                     }
-                    pause(&core, wait, &line).await;
+                    let together = line.together(&core.quota(&key), &head, core.sleep.grain());
+                    pause(&core, wait.saturating_add(together), &line).await;
                     true
                 }
             }

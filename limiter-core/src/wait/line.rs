@@ -222,6 +222,23 @@ impl Line {
         }
     }
 
+    /// How long after the head's instant the last grant is due that can as well be made together with it.
+    pub(super) fn together(&self, quota: &Quota, head: &Waiter, grain: Duration) -> Duration {
+        let most = quota.leeway(head.cost).min(grain);
+        if most.is_zero() {
+            return Duration::ZERO;
+        }
+        let inner = self.lock();
+        let mut due = Duration::ZERO;
+        for waiter in inner.waiters.iter().skip(1).filter(|waiter| !waiter.is_gone()) {
+            match due.saturating_add(quota.spacing(waiter.cost)) {
+                next if next <= most => due = next,
+                _ => break,
+            }
+        }
+        due
+    }
+
     /// Works out anew when everybody will be served, and fails those whom that is too late for.
     pub(super) fn reconsider(&self, queues: &Queues, quota: &Quota, state: (KeyState, Timestamp)) {
         let mut ahead = Projection::new(state.0, state.1);

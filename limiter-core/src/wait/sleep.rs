@@ -18,6 +18,12 @@ use std::{future::Future, pin::Pin, time::Duration};
 pub trait Sleep: Send + Sync + 'static {
     /// A future that ends once `duration` has passed, and not before. It may be polled, and wake, on any thread.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// How much later than asked a sleep may as well end. Grants of a bucket that are due so close together are made at
+    /// one awakening, at the last one's instant, where that loses no capacity. None by default.
+    fn grain(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl<F, S> Sleep for F

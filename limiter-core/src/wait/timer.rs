@@ -28,7 +28,14 @@ impl Sleep for ThreadTimer {
         let due = Instant::now().checked_add(duration).unwrap_or_else(|| Instant::now() + YEAR);
         Box::pin(ThreadSleep { due, place: None })
     }
+
+    fn grain(&self) -> Duration {
+        GRAIN
+    }
 }
+
+/// What runtimes' own timers round to; an awakening costs more than it is worth to be more precise in a crowd.
+const GRAIN: Duration = Duration::from_millis(1);
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
