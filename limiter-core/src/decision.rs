@@ -112,7 +112,7 @@ impl Decision {
     /// ```
     #[must_use]
     pub fn tightest(&self) -> Option<&RateState> {
-        let least = |rate: &RateState| (std::cmp::Reverse(rate.retry_after_us()), rate.remaining);
+        let least = |rate: &RateState| (std::cmp::Reverse(rate.retry_after_us), rate.remaining);
         self.rates.iter().min_by_key(|rate| least(rate))
     }
 
@@ -254,31 +254,25 @@ impl fmt::Display for Decision {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RateState {
     demand: u32,
-    /// Whether `wait_us` is that of a denial.
-    is_denial: bool,
     capacity: u64,
     period_us: u64,
     remaining: u64,
     reset_after_us: u64,
-    /// Until the denied request would be admitted; else, where nothing is left, until one unit is back.
-    wait_us: u64,
+    retry_after_us: u64,
+    next_unit_us: u64,
 }
 
 impl RateState {
     #[inline]
-    pub(crate) fn new(demand: usize, rate: &Rate, level: Level, wait: RateWait) -> Self {
-        let (is_denial, wait_us) = match wait {
-            RateWait::Denied(micros) => (true, micros),
-            RateWait::NextUnit(micros) => (false, micros),
-        };
+    pub(crate) fn new(demand: usize, rate: &Rate, level: Level, retry_after_us: u64, next_unit_us: u64) -> Self {
         Self {
             demand: u32::try_from(demand).unwrap_or(u32::MAX),
-            is_denial,
             capacity: rate.capacity(),
             period_us: rate.period_us(),
             remaining: level.remaining,
             reset_after_us: level.reset_after_us,
-            wait_us,
+            retry_after_us,
+            next_unit_us,
         }
     }
 
@@ -315,26 +309,12 @@ impl RateState {
     /// The time after which this rate alone would admit what was denied; zero where it admits.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
-        Duration::from_micros(self.retry_after_us())
+        Duration::from_micros(self.retry_after_us)
     }
 
     /// The time until this rate has at least one unit left; zero where it has.
     #[must_use]
     pub fn next_unit_after(&self) -> Duration {
-        let wait = if self.remaining > 0 { 0 } else { self.wait_us };
-        Duration::from_micros(wait)
+        Duration::from_micros(self.next_unit_us)
     }
-
-    fn retry_after_us(&self) -> u64 {
-        if self.is_denial { self.wait_us } else { 0 }
-    }
-}
-
-/// What a rate's wait is for.
-#[derive(Clone, Copy)]
-pub(crate) enum RateWait {
-    /// Until the denied cost fits; zero where another rate denied it.
-    Denied(u64),
-    /// Until one unit fits.
-    NextUnit(u64),
 }

@@ -279,6 +279,21 @@ impl Quota {
         self.0.fingerprint
     }
 
+    /// How far ahead units can be reserved ([`Limiter::reserve`](crate::Limiter::reserve)): one bucket as long as it takes
+    /// to drain from full, sliding windows and logs their shortest period. Several buckets, which may stand empty while
+    /// they wait for one another, and fixed windows, which know nothing of the next, not at all.
+    #[must_use]
+    pub fn reach(&self) -> Duration {
+        match &self.0.plan {
+            Plan::Gcra(buckets) => match &buckets[..] {
+                [bucket] => Duration::from_micros(bucket.drain_us(bucket.capacity())),
+                _ => Duration::ZERO,
+            },
+            Plan::FixedWindow(_) => Duration::ZERO,
+            Plan::SlidingWindow(_) | Plan::SlidingLog(_) => self.0.rates.first().map_or(Duration::ZERO, Rate::period),
+        }
+    }
+
     /// How long after the grant of `cost` units is due it can be made without losing capacity: a bucket goes on draining
     /// until it is empty, while a window or a log counts from the grant.
     pub(crate) fn leeway(&self, cost: u64) -> Duration {

@@ -1,7 +1,7 @@
 //! The decision over one or several keys, all or nothing.
 
 use super::{Bank, KeyState, Level, Meter, state::with_cells};
-use crate::{Decision, Quota, Rate, RateState, clock::Timestamp, decision::RateWait};
+use crate::{Decision, Quota, Rate, RateState, clock::Timestamp};
 
 /// What a decision does with the units it finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,12 +73,8 @@ pub(crate) fn decide_one<M: Meter>(
         }
     }
     let level = meter.level(state, at);
-    let rate_wait = match wait {
-        Some(wait) if wait > 0 => RateWait::Denied(wait),
-        _ if level.remaining > 0 => RateWait::NextUnit(0),
-        _ => RateWait::NextUnit(meter.wait(state, at, 1)),
-    };
-    Decision::of_one(now, wait, RateState::new(0, rate, level, rate_wait))
+    let next_unit = if level.remaining > 0 { 0 } else { meter.wait(state, at, 1) };
+    Decision::of_one(now, wait, RateState::new(0, rate, level, wait.unwrap_or(0), next_unit))
 }
 
 /// The time until the view's cost fits; `None` if it never can.
@@ -122,16 +118,13 @@ fn add_levels(decision: &mut Decision, demand: usize, view: &View<'_>, now: u64)
         &view.state.cells,
         |bank, state| for (i, rate) in rates.enumerate() {
             let level = bank.level(i, state, now);
-            let wait = match asks {
-                0 if level.remaining > 0 => RateWait::NextUnit(0),
-                0 => RateWait::NextUnit(bank.wait(i, state, now, 1)),
-                cost => RateWait::Denied(bank.wait(i, state, now, cost)),
-            };
-            decision.add_rate(RateState::new(demand, rate, level, wait));
+            let wait = if asks > 0 { bank.wait(i, state, now, asks) } else { 0 };
+            let next_unit = if level.remaining > 0 { 0 } else { bank.wait(i, state, now, 1) };
+            decision.add_rate(RateState::new(demand, rate, level, wait, next_unit));
         },
         for rate in rates {
             let full = Level { remaining: rate.capacity(), reset_after_us: 0 };
-            decision.add_rate(RateState::new(demand, rate, full, RateWait::NextUnit(0)));
+            decision.add_rate(RateState::new(demand, rate, full, 0, 0));
         }
     );
 }

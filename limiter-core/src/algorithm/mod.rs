@@ -102,6 +102,8 @@ pub(crate) trait Bank {
     fn take(&self, state: &mut Self::State, now: u64, cost: u64);
     /// Takes under one rate only.
     fn take_of(&self, i: usize, state: &mut Self::State, now: u64, cost: u64);
+    /// Takes under every rate as of `at`, a later instant than `now`, without forgetting what counts until then.
+    fn take_ahead(&self, state: &mut Self::State, now: u64, at: u64, cost: u64);
     /// Pulls back what lies too far ahead of `now`.
     fn pull_back(&self, state: &mut Self::State, now: u64);
     /// Refunds under every rate.
@@ -132,6 +134,10 @@ impl<M: Meter> Bank for [M] {
     #[inline]
     fn take(&self, state: &mut Self::State, now: u64, cost: u64) {
         self.iter().zip(state).for_each(|(meter, state)| meter.take(state, now, cost));
+    }
+
+    fn take_ahead(&self, state: &mut Self::State, _now: u64, at: u64, cost: u64) {
+        self.take(state, at, cost); // a bucket and a previous window count on; see `KeyState::reserve` for the others
     }
 
     fn take_of(&self, i: usize, state: &mut Self::State, now: u64, cost: u64) {

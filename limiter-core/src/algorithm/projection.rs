@@ -20,16 +20,7 @@ impl Projection {
     /// The instant at which `cost` units, at most the capacity, can be granted after all that were before, with
     /// `slack` added to each wait.
     pub(crate) fn when(&mut self, quota: &Quota, cost: u64, slack: Duration) -> Timestamp {
-        let mut at = self.at;
-        loop {
-            let mut view = [View { quota, state: &mut self.state, cost }];
-            match decide(&mut view, at, Mode::Peek).retry_after() {
-                Some(wait) if !wait.is_zero() && at < Timestamp::MAX => {
-                    at = at.saturating_add(wait.saturating_add(slack));
-                }
-                _ => return at,
-            }
-        }
+        when(&mut self.state, quota, self.at, cost, slack)
     }
 
     /// Grants `cost` units at that instant.
@@ -37,6 +28,19 @@ impl Projection {
         self.at = self.when(quota, cost, slack);
         decide(&mut [View { quota, state: &mut self.state, cost }], self.at, Mode::Take);
         self.at
+    }
+}
+
+/// The earliest instant from `at` on at which `state` admits `cost` units, with `slack` added to each wait; the end of
+/// time where it is not before that. Changes nothing.
+pub(super) fn when(state: &mut KeyState, quota: &Quota, mut at: Timestamp, cost: u64, slack: Duration) -> Timestamp {
+    loop {
+        match decide(&mut [View { quota, state, cost }], at, Mode::Peek).retry_after() {
+            Some(wait) if !wait.is_zero() && at < Timestamp::MAX => {
+                at = at.saturating_add(wait.saturating_add(slack));
+            }
+            _ => return at,
+        }
     }
 }
 

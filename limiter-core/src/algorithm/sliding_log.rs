@@ -71,7 +71,9 @@ impl SlidingLog {
     /// The window over the runs from number `first` on.
     fn view(&self, log: &Log, first: u64, now: u64) -> View {
         let own = self.stamp(now);
-        let newest = log.runs.back().map_or(0, |run| run.stamp);
+        // What this rate has forgotten is not its newest, though another may still have it.
+        let has_runs = log.place(first) < log.runs.len();
+        let newest = log.runs.back().filter(|_| has_runs).map_or(0, |run| run.stamp);
         let stamp = own.max(newest.min(own + self.period));
         let first = log.first_since(now.saturating_sub(self.period), first);
         let base = log.total_before(first);
@@ -141,6 +143,14 @@ impl Bank for [SlidingLog] {
         }
     }
 
+    fn take_ahead(&self, logs: &mut Logs, now: u64, at: u64, cost: u64) {
+        for (rate, log) in self.iter().zip(logs.apart()) {
+            let view = rate.view(log, log.gone, now); // what counts until then is kept
+            log.settle(&view);
+            log.push(rate.stamp(at).max(view.stamp), rate.room(&view, cost));
+        }
+    }
+
     fn take_of(&self, i: usize, logs: &mut Logs, now: u64, cost: u64) {
         match logs {
             Logs::Shared { log, first } if first.len() == 1 => self[i].take(log, now, cost),
@@ -196,12 +206,20 @@ impl Logs {
         let Self::Shared { log, first } = self else { return None };
         let views: SmallVec<[View; 4]> =
             rates.iter().zip(&*first).map(|(rate, &first)| rate.view(log, first, now)).collect();
-        if !rates.iter().zip(&views).all(|(rate, view)| can_stay(rate, view)) {
+        let stamp = views.first()?.stamp;
+        let stays = |(rate, view)| can_stay(rate, view);
+        if !views.iter().all(|view| view.stamp == stamp) || !rates.iter().zip(&views).all(stays) {
+            return None;
+        }
+        // A new unit would join a run that some rate has forgotten, and be forgotten by it too.
+        let end = log.gone + log.runs.len() as u64;
+        let joins = log.runs.back().is_some_and(|newest| newest.stamp >= stamp);
+        if joins && views.iter().any(|view| view.first == end) {
             return None;
         }
         first.iter_mut().zip(&views).for_each(|(first, view)| *first = view.first);
         log.forget_before(views.iter().map(|view| view.first).min()?);
-        views.first().map(|view| view.stamp)
+        Some(stamp)
     }
 
     /// A log a rate from now on.

@@ -1,8 +1,11 @@
 //! What a key keeps.
 
-use super::{Bank, fixed_window::Counted, sliding_log::Logs, sliding_window::Counts};
-use crate::{Quota, Rate, clock::Timestamp, quota::Plan, store::Adjust};
+use super::{
+    Bank, Meter, Mode, View, decide, fixed_window::Counted, projection::when, sliding_log::Logs, sliding_window::Counts,
+};
+use crate::{Decision, Quota, Rate, clock::Timestamp, quota::Plan, store::Adjust};
 use smallvec::SmallVec;
+use std::time::Duration;
 
 /// The state of one key under one quota: what a store keeps.
 ///
@@ -28,6 +31,9 @@ use smallvec::SmallVec;
 pub struct KeyState {
     /// Every take of a cost above 0 is denied until then.
     pub(crate) blocked_until: u64,
+    /// Of a single bucket: the instant, in ticks, at which it would be empty had it held the reserved units alone. What
+    /// is refunded of others does not let it fall below.
+    pub(crate) reserved: u64,
     pub(crate) cells: Cells,
 }
 
@@ -64,19 +70,38 @@ impl KeyState {
         }
     }
 
-    /// Does what `adjust` says with `cost` units at `now`.
-    pub fn adjust(&mut self, quota: &Quota, now: Timestamp, cost: u64, adjust: Adjust) {
+    /// Does what `adjust` says with `cost` units at `now`, and answers.
+    pub fn adjust(&mut self, quota: &Quota, now: Timestamp, cost: u64, adjust: Adjust) -> Decision {
         match adjust {
+            Adjust::Reserve => return self.reserve(quota, now, cost),
             Adjust::Charge => self.charge(quota, now, cost),
             Adjust::Refund { taken } => self.refund(quota, now, cost, taken),
             Adjust::Restamp { taken } => {
-                // Charged first, so that a state filled to its brim by the take itself does not lose it on the way.
-                self.charge(quota, now, cost);
                 self.refund(quota, now, cost, taken);
+                self.charge(quota, now, cost);
             }
             Adjust::Block { until } => self.block(until),
             Adjust::BlockAtLeast { until } => self.blocked_until = self.blocked_until.max(until.as_micros()),
         }
+        decide(&mut [View { quota, state: self, cost: 0 }], now, Mode::Peek)
+    }
+
+    /// Takes `cost` units as of the earliest instant at which they fit, where the state can lie that far ahead.
+    fn reserve(&mut self, quota: &Quota, now: Timestamp, cost: u64) -> Decision {
+        let at = when(self, quota, now, cost, Duration::ZERO);
+        let first = decide(&mut [View { quota, state: self, cost }], now, Mode::Take);
+        let is_far = at.saturating_since(now) > quota.reach() || self.blocked_until > now.as_micros();
+        if first.allowed() || is_far || !decide(&mut [View { quota, state: self, cost }], at, Mode::Peek).allowed() {
+            return first;
+        }
+        let (now, instant) = (now.as_micros(), at.as_micros());
+        with_cells!(quota, &mut self.cells, |bank, state| bank.take_ahead(state, now, instant, cost), ());
+        if let Plan::Gcra(buckets) = quota.plan()
+            && let [bucket] = &buckets[..]
+        {
+            bucket.take(&mut self.reserved, instant, cost);
+        }
+        decide(&mut [View { quota, state: self, cost: 0 }], at, Mode::Peek)
     }
 
     /// Takes `cost` units without asking; see [`Mode`](super::Mode) for what asks.
@@ -93,7 +118,23 @@ impl KeyState {
     pub fn refund(&mut self, quota: &Quota, now: Timestamp, cost: u64, taken: Timestamp) {
         self.prepare(quota);
         let (now, taken) = (now.as_micros(), taken.as_micros());
+        let before = self.bucket().map_or(0, |empty_at| *empty_at);
         with_cells!(quota, &mut self.cells, |bank, state| bank.refund(state, now, cost, taken), ());
+        let least = self.reserved.min(before);
+        if let Some(empty_at) = self.bucket() {
+            *empty_at = (*empty_at).max(least);
+        }
+    }
+
+    /// The state of a single bucket, if that is what it is.
+    fn bucket(&mut self) -> Option<&mut u64> {
+        match &mut self.cells {
+            Cells::Gcra(cells) => match cells.as_mut_slice() {
+                [empty_at] => Some(empty_at),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Denies every take of a cost above 0 until `until`; an instant in the past ends a block.
@@ -162,7 +203,7 @@ impl KeyState {
             },
             ()
         );
-        Self { blocked_until: self.blocked_until, cells }
+        Self { blocked_until: self.blocked_until, reserved: 0, cells }
     }
 }
 
@@ -180,7 +221,6 @@ impl Cells {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::{Mode, View, decide};
 
     fn at(micros: u64) -> Timestamp {
         Timestamp::from_micros(micros)

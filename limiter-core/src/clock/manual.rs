@@ -1,6 +1,6 @@
 //! A clock that a test turns by hand.
 
-use super::{Clock, Timestamp};
+use super::{Clock, Timestamp, micros_up};
 use crate::wait::Sleep;
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,8 @@ pub struct ManualClock(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     now: Timestamp,
-    sleepers: BTreeMap<(Timestamp, u64), Waker>,
+    /// By the microsecond they end at, which may lie behind the end of time: those never end.
+    sleepers: BTreeMap<(u64, u64), Waker>,
     next_id: u64,
 }
 
@@ -61,16 +62,17 @@ impl ManualClock {
     /// The earliest instant at which a sleep ends, if anybody sleeps.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        self.lock().sleepers.first_key_value().map(|(&(due, _), _)| due)
+        let due = self.lock().sleepers.first_key_value().map(|(&(due, _), _)| due)?;
+        (due <= Timestamp::MAX.as_micros()).then(|| Timestamp::from_micros(due))
     }
 
     fn wake_next(&self, until: Timestamp) -> bool {
         let mut inner = self.lock();
-        let Some(entry) = inner.sleepers.first_entry().filter(|entry| entry.key().0 <= until) else {
+        let Some(entry) = inner.sleepers.first_entry().filter(|entry| entry.key().0 <= until.as_micros()) else {
             return false;
         };
         let ((due, _), waker) = entry.remove_entry();
-        inner.now = inner.now.max(due);
+        inner.now = inner.now.max(Timestamp::from_micros(due));
         drop(inner); // what wakes may ask for the time, or sleep again
         waker.wake();
         true
@@ -91,7 +93,7 @@ impl Sleep for ManualClock {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let mut inner = self.lock();
         inner.next_id += 1;
-        let place = (inner.now.saturating_add(duration), inner.next_id);
+        let place = (inner.now.as_micros().saturating_add(micros_up(duration)), inner.next_id);
         drop(inner);
         Box::pin(ManualSleep { clock: self.clone(), place })
     }
@@ -105,7 +107,7 @@ impl fmt::Debug for ManualClock {
 
 struct ManualSleep {
     clock: ManualClock,
-    place: (Timestamp, u64),
+    place: (u64, u64),
 }
 
 impl Future for ManualSleep {
@@ -113,7 +115,7 @@ impl Future for ManualSleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.clock.lock();
-        if inner.now >= self.place.0 {
+        if inner.now.as_micros() >= self.place.0 {
             inner.sleepers.remove(&self.place);
             return Poll::Ready(());
         }

@@ -99,11 +99,6 @@ impl<S: Store> Core<S> {
         Store::take(&self.store, &[self.planned(key).demand(key, cost)], self.clock()).await
     }
 
-    /// Takes as of the instant `at` instead of now.
-    pub(super) async fn take_at(&self, key: &[u8], cost: u64, at: Timestamp) -> Result<Decision, StoreError> {
-        Store::take(&self.store, &[self.planned(key).demand(key, cost)], Some(&at)).await
-    }
-
     pub(crate) async fn now(&self) -> Result<Timestamp, StoreError> {
         Store::now(&self.store, self.clock()).await
     }

@@ -9,7 +9,7 @@ pub use builder::LimiterBuilder;
 pub(crate) use core::{Core, fits, never_fits};
 
 use crate::{
-    Algorithm, Decision, Error, Key, MemoryStore, Quota, QuotaError, Rate, Timestamp,
+    Decision, Error, Key, MemoryStore, Quota, QuotaError, Timestamp,
     key::{KeyBuf, with_bytes},
     store::{Adjust, LocalStore, Store},
     wait::{Acquire, Permit},
@@ -202,8 +202,8 @@ impl<S: Store> Limiter<S> {
     /// Takes `cost` units now, for use after the wait it returns beside the permit: zero where they are there.
     ///
     /// For callers that schedule by themselves. It reserves the earliest instant at which the units fit, so whoever
-    /// asks later gets a later one; it does not stand in the line of those who [`acquire`](Self::acquire). Not used
-    /// after all, the permit can be refunded.
+    /// asks later gets a later one; it does not stand in the line of those who [`acquire`](Self::acquire). Of a window or a
+    /// log it can be refunded like any other permit; a bucket keeps what was reserved, as later reservations build on it.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -221,27 +221,21 @@ impl<S: Store> Limiter<S> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::WaitTooLong`] where the instant is more than the shortest period away (a bucket: than it takes to
-    /// drain from full), further than a key's state reaches ahead; nothing is taken then. [`Error::NeverFits`];
+    /// [`Error::WaitTooLong`] where the instant is further away than the quota's [`reach`](Quota::reach), or the key is
+    /// blocked until then; nothing is taken then. [`Error::NeverFits`];
     /// [`Error::Store`].
     pub async fn reserve(&self, key: impl Key + Send, cost: u64) -> Result<(Permit<S>, Duration), Error> {
         let key = KeyBuf::of(&key);
         let quota = self.0.quota(key.as_slice());
         fits(&quota, cost)?;
-        let allowed = reach(&quota);
-        let mut decision = self.0.take(key.as_slice(), cost).await?;
-        let asked = decision.at();
-        while !decision.allowed() {
-            let wait = decision.retry_after().ok_or_else(|| never_fits(&quota, cost))?;
-            let at = decision.at().saturating_add(wait);
-            let needed = at.saturating_since(asked);
-            if needed > allowed {
-                return Err(Error::WaitTooLong { needed, allowed });
-            }
-            decision = self.0.take_at(key.as_slice(), cost, at).await?;
+        let asked = self.0.now().await?;
+        let decision = self.0.adjust(key.as_slice(), cost, Adjust::Reserve).await?;
+        if decision.allowed() {
+            let wait = decision.at().saturating_since(asked);
+            return Ok((Permit::new(Arc::clone(&self.0), key, cost, decision, None), wait));
         }
-        let wait = decision.at().saturating_since(asked);
-        Ok((Permit::new(Arc::clone(&self.0), key, cost, decision, None), wait))
+        let needed = decision.retry_after().ok_or_else(|| never_fits(&quota, cost))?;
+        Err(Error::WaitTooLong { needed, allowed: quota.reach().min(needed.saturating_sub(Duration::from_micros(1))) })
     }
 
     /// The quota that `key` is under.
@@ -446,7 +440,14 @@ impl<S: LocalStore> Limiter<S> {
         let key = KeyBuf::of(&key);
         let mut wanted = most.min(self.0.quota(key.as_slice()).capacity());
         loop {
-            let decision = self.check_n(&key, wanted)?;
+            let decision = match self.check_n(&key, wanted) {
+                Ok(decision) => decision,
+                Err(Error::NeverFits { capacity, .. }) => {
+                    wanted = capacity; // the quota has shrunk since it was looked at
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if decision.allowed() || decision.behind_waiters() || decision.remaining() == 0 {
                 return Ok((if decision.allowed() { wanted } else { 0 }, decision));
             }
@@ -616,22 +617,6 @@ impl<S: LocalStore> Limiter<S> {
     pub fn sweep(&self) -> Result<usize, Error> {
         Ok(LocalStore::sweep(&self.0.store, self.0.clock())?)
     }
-}
-
-/// How far ahead of the time a state of every rate of `quota` can lie without being pulled back.
-fn reach(quota: &Quota) -> Duration {
-    let of = |rate: &Rate| match quota.algorithm() {
-        // From full to empty: a bucket may lie two full ones ahead, and is at most full when it admits.
-        Algorithm::Gcra => drain_time(rate),
-        _ => rate.period(),
-    };
-    quota.rates().iter().map(of).min().unwrap_or_default()
-}
-
-/// The time a full bucket takes to drain, rounded down.
-fn drain_time(rate: &Rate) -> Duration {
-    let nanos = rate.period().as_nanos().saturating_mul(u128::from(rate.capacity())) / u128::from(rate.limit());
-    Duration::from_micros(u64::try_from(nanos / 1000).unwrap_or(u64::MAX))
 }
 
 impl<S: Store> Clone for Limiter<S> {

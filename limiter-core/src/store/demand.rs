@@ -116,11 +116,14 @@ pub enum Adjust {
         /// The instant of the take, as its decision tells it.
         taken: Timestamp,
     },
-    /// Counts a take of the demand's cost at `taken` from now on instead: a charge, then a refund, in one step.
+    /// Counts a take of the demand's cost at `taken` from now on instead: a refund, then a charge, in one step.
     Restamp {
         /// The instant of the take, as its decision tells it.
         taken: Timestamp,
     },
+    /// Takes the demand's cost as of the earliest instant at which it fits. The answer is that of the take, at that
+    /// instant; where it lies further ahead than [`Quota::reach`], it is the denial of a take now, and nothing is taken.
+    Reserve,
     /// Denies every take of a cost above 0 until `until`; an instant in the past ends a block.
     Block {
         /// The end of the block.

@@ -260,8 +260,7 @@ impl<S: Store> Acquire<S> {
     fn wait_of(&self, denied: &Decision, asked: Timestamp) -> Result<Duration, Error> {
         let quota = || self.core.quota(self.key.as_slice());
         let wait = denied.retry_after().ok_or_else(|| never_fits(&quota(), self.cost))?;
-        let due = denied.at().saturating_add(wait.saturating_add(self.core.buffer));
-        let needed = due.saturating_since(asked);
+        let needed = denied.at().saturating_since(asked).saturating_add(wait).saturating_add(self.core.buffer);
         match self.timeout {
             Some(allowed) if needed > allowed => Err(Error::WaitTooLong { needed, allowed }),
             _ => Ok(wait),

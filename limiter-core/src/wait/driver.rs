@@ -49,8 +49,9 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
                     head.fail(never_fits(&core.quota(&key), head.cost));
                     if line.pop(&core.queues, &head, false) { continue } else { break }
                 };
-                let due = denied.at().saturating_add(wait.saturating_add(core.buffer));
-                if let Some(error) = head.too_late(due) {
+                let slack_wait = wait.saturating_add(core.buffer);
+                let due = denied.at().saturating_add(slack_wait);
+                if let Some(error) = head.too_late(denied.at(), slack_wait) {
                     head.fail(error);
                     line.pop(&core.queues, &head, false)
                 } else {

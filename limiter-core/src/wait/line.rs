@@ -249,7 +249,7 @@ impl Line {
                 return true;
             }
             let expected = ahead.when(quota, waiter.cost, queues.slack);
-            if let Some(error) = waiter.too_late(expected) {
+            if let Some(error) = waiter.too_late(expected, Duration::ZERO) {
                 queues.uncount(waiter);
                 failed.push((Arc::clone(waiter), error));
                 return false;

@@ -43,12 +43,10 @@ impl Task {
     pub(super) fn run(self: &Arc<Self>) {
         let begin = |state| match state {
             IDLE => Some(RUNNING),
-            RUNNING => Some(WOKEN),
-            _ => None,
+            _ => Some(WOKEN), // written again where it is so already: whoever runs must see what came before each wake
         };
-        match self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin) {
-            Ok(IDLE) => {}
-            _ => return,
+        if self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin) != Ok(IDLE) {
+            return;
         }
         let waker = Waker::from(Arc::clone(self));
         loop {
@@ -67,7 +65,7 @@ impl Task {
             if end.is_ok() {
                 return;
             }
-            self.state.store(RUNNING, Ordering::Release);
+            self.state.swap(RUNNING, Ordering::AcqRel);
         }
     }
 }

@@ -95,11 +95,11 @@ impl Waiter {
         self.limit.map(|(asked, allowed)| asked.saturating_add(allowed))
     }
 
-    /// Why a grant at `due` would be too late, if it would.
-    pub(super) fn too_late(&self, due: Timestamp) -> Option<Error> {
+    /// Why a grant `wait` after `now` would be too late, if it would.
+    pub(super) fn too_late(&self, now: Timestamp, wait: Duration) -> Option<Error> {
         let (asked, allowed) = self.limit?;
-        (due > asked.saturating_add(allowed))
-            .then(|| Error::WaitTooLong { needed: due.saturating_since(asked), allowed })
+        let needed = now.saturating_since(asked).saturating_add(wait);
+        (needed > allowed).then_some(Error::WaitTooLong { needed, allowed })
     }
 
     /// Whether a grant at `due` is later than this waiter was told.

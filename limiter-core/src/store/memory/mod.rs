@@ -272,10 +272,7 @@ impl LocalStore for MemoryStore {
 
     fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         let Demand { quota, cost, .. } = demand;
-        Ok(self.with_key(&demand, clock, |state, now| {
-            state.adjust(quota, now, cost, adjust);
-            decide(&mut [View { quota, state, cost: 0 }], now, Mode::Peek)
-        }))
+        Ok(self.with_key(&demand, clock, |state, now| state.adjust(quota, now, cost, adjust)))
     }
 
     fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
