@@ -89,6 +89,17 @@ pub enum QuotaError {
         /// The algorithm that was asked for.
         algorithm: Algorithm,
     },
+    /// A part of a text is a rate that is refused.
+    Part {
+        /// The text.
+        text: String,
+        /// Where in the text the rate stands, in bytes.
+        at: usize,
+        /// How long it is, in bytes.
+        len: usize,
+        /// Why it is refused.
+        error: Box<Self>,
+    },
     /// The text is not a quota.
     Text {
         /// The text.
@@ -148,6 +159,9 @@ impl fmt::Display for QuotaError {
             Self::NotForAlgorithm { option, algorithm } => {
                 let whose = if *option == "burst" { Algorithm::Gcra } else { Algorithm::SlidingLog };
                 write!(f, "a {option} is for {whose} only, not for {algorithm}")
+            }
+            Self::Part { text, at, len, error } => {
+                write!(f, "{:?} at byte {at} of {text:?}: {error}", text.get(*at..at + len).unwrap_or_default())
             }
             Self::Text { text, at, len, allowed } => {
                 let part = text.get(*at..at + len).unwrap_or_default();
@@ -275,6 +289,8 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// Two demands of one decision name the same key of the same limiter: add their costs and ask once.
     DuplicateKey,
+    /// More than 64 demands in one decision.
+    TooManyDemands,
     /// The store, or the way to it, does not answer.
     Unavailable,
     /// Any other failure; see the error's source.
@@ -307,6 +323,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::DuplicateKey => {
                 "two demands of one decision name the same key of the same limiter; add their costs and ask once"
             }
+            StoreErrorKind::TooManyDemands => "a decision is over at most 64 keys",
             StoreErrorKind::Unavailable => "the store does not answer",
             StoreErrorKind::Other => "the store failed",
         })

@@ -354,7 +354,7 @@ impl Eq for Quota {}
 
 impl fmt::Debug for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Quota({} {self})", self.algorithm())
+        write!(f, "Quota({self})")
     }
 }
 

@@ -34,6 +34,9 @@ pub struct KeyState {
     /// Of a single bucket: the instant, in ticks, at which it would be empty had it held the reserved units alone. What
     /// is refunded of others does not let it fall below.
     pub(crate) reserved: u64,
+    /// Units in use that changes to a smaller rate, the only one of its quota, had no room for. A refund gives these
+    /// back first.
+    pub(crate) clipped: u64,
     pub(crate) cells: Cells,
 }
 
@@ -118,6 +121,9 @@ impl KeyState {
     pub fn refund(&mut self, quota: &Quota, now: Timestamp, cost: u64, taken: Timestamp) {
         self.prepare(quota);
         let (now, taken) = (now.as_micros(), taken.as_micros());
+        let unseen = cost.min(self.clipped);
+        self.clipped -= unseen;
+        let cost = cost - unseen;
         let before = self.bucket().map_or(0, |empty_at| *empty_at);
         with_cells!(quota, &mut self.cells, |bank, state| bank.refund(state, now, cost, taken), ());
         let least = self.reserved.min(before);
@@ -190,20 +196,26 @@ impl KeyState {
         let most = used.iter().copied().max().unwrap_or(0);
         let carried = |rate: &Rate| {
             let same = old.rates().iter().position(|old| old.period_us() == rate.period_us());
-            same.and_then(|i| used.get(i).copied()).unwrap_or(most).min(rate.capacity())
+            same.and_then(|i| used.get(i).copied()).unwrap_or(most)
+        };
+        // One number cannot stand for several rates; beside a rate that has room, what another forgets still limits.
+        let clipped = match new.rates() {
+            [rate] if most > 0 => self.clipped.saturating_add(carried(rate).saturating_sub(rate.capacity())),
+            _ => 0,
         };
         let mut cells = Cells::new(new);
         with_cells!(
             new,
             &mut cells,
-            |bank, state| for (i, units) in new.rates().iter().map(carried).enumerate() {
+            |bank, state| for (i, rate) in new.rates().iter().enumerate() {
+                let units = carried(rate).min(rate.capacity());
                 if units > 0 {
                     bank.take_of(i, state, at, units);
                 }
             },
             ()
         );
-        Self { blocked_until: self.blocked_until, reserved: 0, cells }
+        Self { blocked_until: self.blocked_until, reserved: 0, clipped, cells }
     }
 }
 

@@ -113,6 +113,25 @@ impl<S: Store> Core<S> {
         Ok(decision)
     }
 
+    /// How often the limiter was restarted: what was granted before knows nothing of what is in use now.
+    pub(crate) fn start(&self) -> u64 {
+        self.plan.with(|plan| plan.scope.start())
+    }
+
+    /// [`adjust`](Self::adjust) for units granted when the limiter had been restarted `start` times.
+    pub(crate) async fn adjust_granted(
+        &self,
+        start: u64,
+        key: &[u8],
+        cost: u64,
+        adjust: Adjust,
+    ) -> Result<Decision, Error> {
+        if self.start() == start {
+            return self.adjust(key, cost, adjust).await;
+        }
+        Ok(Store::peek(&self.store, &[self.planned(key).demand(key, 0)], self.clock()).await?)
+    }
+
     /// The denial of a request that would overtake those who wait.
     pub(super) async fn behind_waiters(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
         let planned = self.planned(key);

@@ -98,7 +98,9 @@ impl Limiter {
     /// Settings for a limiter whose quota depends on the key: plans, endpoints.
     ///
     /// `rule` is asked at every decision and should be quick: look a quota up, do not build one. When its answer for a
-    /// key changes, the key's units in use stay in use, as with [`set_quota`](Self::set_quota).
+    /// key changes, the key's units in use stay in use, as with [`set_quota`](Self::set_quota): at most to full, and
+    /// parts of a unit rounded up, at every change. A rule that goes to and fro between a smaller and a larger quota
+    /// therefore forgets, each time, what the smaller one has no room for; let its answer for a key change rarely.
     ///
     /// ```
     /// use limiter_core::{Key, Limiter, Quota};
@@ -439,7 +441,7 @@ impl<S: LocalStore> Limiter<S> {
     pub fn take_up_to(&self, key: impl Key, most: u64) -> Result<(u64, Decision), Error> {
         let key = KeyBuf::of(&key);
         let mut wanted = most.min(self.0.quota(key.as_slice()).capacity());
-        loop {
+        for _ in 0..TURNS {
             let decision = match self.check_n(&key, wanted) {
                 Ok(decision) => decision,
                 Err(Error::NeverFits { capacity, .. }) => {
@@ -454,6 +456,7 @@ impl<S: LocalStore> Limiter<S> {
             // Others may take some meanwhile; each turn asks for fewer, or finds none.
             wanted = decision.remaining().min(wanted.saturating_sub(1));
         }
+        Ok((0, self.peek(&key)?)) // others were faster every time
     }
 
     /// What a check of one unit would answer; takes nothing.
@@ -618,6 +621,9 @@ impl<S: LocalStore> Limiter<S> {
         Ok(LocalStore::sweep(&self.0.store, self.0.clock())?)
     }
 }
+
+/// How often `take_up_to` asks before it leaves the units to those who are faster.
+const TURNS: usize = 64;
 
 impl<S: Store> Clone for Limiter<S> {
     fn clone(&self) -> Self {

@@ -11,7 +11,7 @@ const UNITS: [(u64, &[&str]); 7] = [
     (60_000_000, &["min", "m", "minute", "minutes"]),
     (1_000_000, &["s", "sec", "second", "seconds"]),
     (1000, &["ms", "millisecond", "milliseconds"]),
-    (1, &["us", "µs", "microsecond", "microseconds"]),
+    (1, &["us", "µs", "μs", "microsecond", "microseconds"]),
 ];
 
 const ALGORITHMS: [(&str, Algorithm); 6] = [
@@ -133,15 +133,27 @@ impl<'a> Reader<'a> {
     }
 
     fn rate(&mut self) -> Result<Rate, QuotaError> {
+        self.rest();
+        let start = self.at;
+        self.any_rate().map_err(|error| match error {
+            QuotaError::Text { .. } => error,
+            // Well written, but no rate that can be: the whole of it is shown.
+            error => {
+                QuotaError::Part { text: self.text.to_owned(), at: start, len: self.at - start, error: error.into() }
+            }
+        })
+    }
+
+    fn any_rate(&mut self) -> Result<Rate, QuotaError> {
         let limit = self.number(A_NUMBER)?;
         if !self.eat("/") && !self.eat_word("per") {
             return Err(self.refuse_token(A_SLASH));
         }
         let mut rate = Rate::new(limit, self.period()?)?;
         loop {
-            if self.eat_word("burst") {
+            if rate.burst_size().is_none() && self.eat_word("burst") {
                 rate = rate.burst(self.number("the burst's units")?)?;
-            } else if self.eat_word("resolution") {
+            } else if rate.cells().is_none() && self.eat_word("resolution") {
                 let start = self.at;
                 let cells = self.number("the number of cells")?;
                 let cells = u32::try_from(cells)
@@ -280,8 +292,17 @@ mod tests {
                 other => panic!("{text}: {other:?}"),
             }
         }
-        assert_eq!("0/s".parse::<Quota>(), Err(QuotaError::ZeroLimit));
-        assert_eq!("5/0s".parse::<Rate>(), Err(QuotaError::ZeroPeriod));
+        for (text, says) in [
+            ("5/s, 0/h", "\"0/h\" at byte 5 of \"5/s, 0/h\": the limit is 0"),
+            ("5/0s", "the period is 0"),
+            ("5/s burst 0", "the burst is 0"),
+            ("5/s resolution 0", "the resolution is 0"),
+            ("5000/us", "4096 units a microsecond"),
+        ] {
+            let error = text.parse::<Quota>().expect_err(says).to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        assert!("5/s burst 5 burst 6".parse::<Quota>().is_err());
         assert!("5/s".parse::<Rate>().is_ok() && "5/s, 6/h".parse::<Rate>().is_err());
     }
 }

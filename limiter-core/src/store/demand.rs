@@ -68,6 +68,11 @@ impl Scope {
         Self { name, start: 0, hash }
     }
 
+    /// How often the limiter was restarted.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
     /// The same limiter, started anew.
     pub(crate) fn next(&self) -> Self {
         let start = self.start + 1;

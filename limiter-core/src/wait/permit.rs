@@ -24,11 +24,14 @@ pub struct Permit<S: Store> {
     decision: Decision,
     /// The place held among those at once; freed with the permit.
     slot: Option<Slot>,
+    /// How often the limiter had been restarted.
+    start: u64,
 }
 
 impl<S: Store> Permit<S> {
     pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
-        Self { core, key, cost, decision, slot }
+        let start = core.start();
+        Self { core, key, cost, decision, slot, start }
     }
 
     /// The decision that granted the units.
@@ -45,7 +48,8 @@ impl<S: Store> Permit<S> {
 
     /// Returns the units: what they were meant for was not done.
     ///
-    /// Only what the take still holds comes back: a bucket has drained part of it since, a window may have passed.
+    /// Only what the take still holds comes back: a bucket has drained part of it since, a window may have passed, and a
+    /// limiter restarted since knows nothing of it.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -63,7 +67,9 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// The store's; the units then stay taken.
     pub async fn refund(self) -> Result<Decision, Error> {
-        self.core.adjust(self.key.as_slice(), self.cost, Adjust::Refund { taken: self.decision.at() }).await
+        self.core
+            .adjust_granted(self.start, self.key.as_slice(), self.cost, Adjust::Refund { taken: self.decision.at() })
+            .await
     }
 
     /// [`refund`](Self::refund) from code without a runtime.
@@ -95,10 +101,10 @@ impl<S: Store> Permit<S> {
     pub async fn settle(self, true_cost: u64) -> Result<Decision, Error> {
         let key = self.key.as_slice();
         if true_cost > self.cost {
-            self.core.adjust(key, true_cost - self.cost, Adjust::Charge).await
+            self.core.adjust_granted(self.start, key, true_cost - self.cost, Adjust::Charge).await
         } else {
             let adjust = Adjust::Refund { taken: self.decision.at() };
-            self.core.adjust(key, self.cost - true_cost, adjust).await
+            self.core.adjust_granted(self.start, key, self.cost - true_cost, adjust).await
         }
     }
 
@@ -137,7 +143,9 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// The store's; the units then count from the grant.
     pub async fn restamp(self) -> Result<Decision, Error> {
-        self.core.adjust(self.key.as_slice(), self.cost, Adjust::Restamp { taken: self.decision.at() }).await
+        self.core
+            .adjust_granted(self.start, self.key.as_slice(), self.cost, Adjust::Restamp { taken: self.decision.at() })
+            .await
     }
 
     /// [`restamp`](Self::restamp) for where nothing can be awaited, a `drop` above all. Should the store fail, the

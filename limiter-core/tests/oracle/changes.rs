@@ -67,7 +67,7 @@ fn quotas_follow_each_other(rng: &mut Rng, label: Label, by: By) {
         clock.set(Timestamp::from_micros(now));
         let cost = rng.cost(spec.capacity());
         let old = world.0[key].spec.clone();
-        let mut touch = |world: &mut World| {
+        let touch = |world: &mut World, is_touched: &mut [bool]| {
             if world.0[key].spec != *spec {
                 if is_touched[key] { world.0[key].change(spec, now) } else { world.0[key] = Key::new(spec) }
             }
@@ -84,19 +84,19 @@ fn quotas_follow_each_other(rng: &mut Rng, label: Label, by: By) {
                 (world.0[key], is_touched[key]) = (Key::new(spec), false);
             }
             1 => {
-                touch(&mut world);
+                touch(&mut world, &mut is_touched);
                 world.0[key].charge(now, cost);
                 waits = check(world.look(key, now), limiter.charge(KEYS[key], cost).unwrap(), "charge");
             }
             2 => {
-                touch(&mut world);
+                touch(&mut world, &mut is_touched);
                 let until = now + rng.below(2 * spec.rates[0].period);
                 let until = Timestamp::from_micros(until);
                 world.0[key].block(until.as_micros());
                 waits = check(world.look(key, now), limiter.block_until(KEYS[key], until).unwrap(), "block");
             }
             3 => {
-                touch(&mut world);
+                touch(&mut world, &mut is_touched);
                 let taken = now.saturating_sub(rng.below(2) * rng.below(spec.rates[0].period));
                 world.0[key].refund(now, cost, taken);
                 let taken = Timestamp::from_micros(taken);
@@ -109,15 +109,20 @@ fn quotas_follow_each_other(rng: &mut Rng, label: Label, by: By) {
                     context("take")
                 );
             }
-            4 => {
-                touch(&mut world);
-                let want = world.decide(&[(key, cost)], now, false);
-                waits = check(want, limiter.peek_n(KEYS[key], cost).unwrap(), "peek");
-            }
-            _ => {
-                touch(&mut world);
-                let want = world.decide(&[(key, cost)], now, true);
-                waits = check(want, limiter.check_n(KEYS[key], cost).unwrap(), "take");
+            kind => {
+                let before = (world.0[key].clone(), is_touched[key]);
+                let is_change = world.0[key].spec != *spec;
+                touch(&mut world, &mut is_touched);
+                let want = world.decide(&[(key, cost)], now, kind != 4);
+                let got = match kind {
+                    4 => limiter.peek_n(KEYS[key], cost).unwrap(),
+                    _ => limiter.check_n(KEYS[key], cost).unwrap(),
+                };
+                // Who only looks, or is denied, sees the change and leaves it to who writes.
+                if is_change && (kind == 4 || cost == 0 || !got.allowed()) {
+                    (world.0[key], is_touched[key]) = before;
+                }
+                waits = check(want, got, "take or peek");
             }
         }
     }

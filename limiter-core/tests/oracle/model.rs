@@ -27,6 +27,8 @@ pub(crate) struct Key {
     pub(crate) spec: Spec,
     meters: Vec<Box<dyn Meter>>,
     blocked_until: i128,
+    /// Units in use that a change to a smaller rate, the only one, had no room for: refunds give them back first.
+    forgotten: i128,
 }
 
 /// All keys, by number.
@@ -99,7 +101,7 @@ impl World {
 impl Key {
     pub(crate) fn new(spec: &Spec) -> Self {
         let meters = spec.rates.iter().map(|rate| rate.meter(spec.algorithm)).collect();
-        Self { spec: spec.clone(), meters, blocked_until: 0 }
+        Self { spec: spec.clone(), meters, blocked_until: 0, forgotten: 0 }
     }
 
     fn wait(&self, now: i128, cost: i128) -> Option<i128> {
@@ -128,6 +130,9 @@ impl Key {
     }
 
     pub(crate) fn refund(&mut self, now: u64, cost: u64, taken: u64) {
+        let forgotten = self.forgotten.min(cost.into());
+        self.forgotten -= forgotten;
+        let cost = u64::try_from(i128::from(cost) - forgotten).unwrap();
         self.meters.iter_mut().for_each(|m| m.refund(now.into(), cost.into(), taken.into()));
     }
 
@@ -140,6 +145,11 @@ impl Key {
         let used: Vec<i128> = self.meters.iter().map(|m| m.in_use(now.into())).collect();
         let most = used.iter().copied().max().unwrap();
         let mut changed = Self { blocked_until: self.blocked_until, ..Self::new(spec) };
+        if let ([rate], [meter]) = (&spec.rates[..], &changed.meters[..]) {
+            let same = self.spec.rates.iter().position(|old| old.period == rate.period);
+            let over = (same.map_or(most, |i| used[i]) - meter.capacity()).max(0);
+            changed.forgotten = if most > 0 { self.forgotten + over } else { 0 };
+        }
         for (rate, meter) in spec.rates.iter().zip(&mut changed.meters) {
             let same = self.spec.rates.iter().position(|old| old.period == rate.period);
             let units = same.map_or(most, |i| used[i]).min(meter.capacity());
@@ -154,7 +164,7 @@ impl Key {
 impl Clone for Key {
     fn clone(&self) -> Self {
         let meters = self.meters.iter().map(|m| m.copy()).collect();
-        Self { spec: self.spec.clone(), meters, blocked_until: self.blocked_until }
+        Self { spec: self.spec.clone(), meters, blocked_until: self.blocked_until, forgotten: self.forgotten }
     }
 }
 

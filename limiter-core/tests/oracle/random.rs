@@ -2,6 +2,7 @@
 
 use super::model::{RateSpec, Spec};
 use limiter_core::{Algorithm, Limiter, ManualClock, Quota, Rate, Timestamp};
+use std::io::Write as _;
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
@@ -20,7 +21,8 @@ pub(crate) fn each_seed(runs: u64, mut run: impl FnMut(&mut Rng, Label)) {
         Err(_) => vec![1, RandomState::new().hash_one("fresh") >> 16],
     };
     for seed in seeds {
-        eprintln!("LIMITER_SEED={seed}"); // shown when the test fails, also where something panics inside the limiter
+        // Past the capture of what tests print, so that every run shows its seeds.
+        let _ = writeln!(std::io::stderr(), "LIMITER_SEED={seed}");
         for number in 0..runs {
             run(&mut Rng::new(seed.wrapping_add(number << 48)), Label { seed, number });
         }

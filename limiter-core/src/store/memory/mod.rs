@@ -132,7 +132,8 @@ impl MemoryStore {
         let mut loaded = shard.load(hash, demand, now.at);
         let view = View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost };
         let decision = decide(&mut [view], now.at, mode);
-        shard.store(hash, demand, loaded, now);
+        let is_written = mode == Mode::Take && demand.cost > 0 && decision.allowed();
+        shard.store(hash, demand, loaded, now, is_written);
         decision
     }
 
@@ -140,6 +141,9 @@ impl MemoryStore {
     /// other in a circle.
     fn several(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>, mode: Mode) -> Result<Decision, StoreError> {
         let hashes: SmallVec<[u64; 8]> = demands.iter().map(|demand| self.hash(demand.scope, demand.key)).collect();
+        if demands.len() > MOST_DEMANDS {
+            return Err(StoreError::new(StoreErrorKind::TooManyDemands));
+        }
         for (i, hash) in hashes.iter().enumerate() {
             if hashes.iter().take(i).any(|earlier| earlier == hash) {
                 return Err(StoreError::new(StoreErrorKind::DuplicateKey));
@@ -182,11 +186,13 @@ impl MemoryStore {
             }
         };
         drop(views);
+        let takes = mode == Mode::Take && decision.allowed();
         // What was found goes back before anything new is put in, which may move what is there.
         let (found, new): (SmallVec<[_; 8]>, SmallVec<[_; 8]>) =
             loaded.into_iter().zip(demands.iter().zip(&hashes)).partition(|(loaded, _)| loaded.was_found());
         for (loaded, (demand, &hash)) in found.into_iter().chain(new) {
-            shards[shard_of(hash)].store(hash, demand, loaded, now);
+            let is_written = takes && demand.cost > 0;
+            shards[shard_of(hash)].store(hash, demand, loaded, now, is_written);
         }
         Ok(decision)
     }
@@ -196,6 +202,7 @@ impl MemoryStore {
         &self,
         demand: &Demand<'_>,
         clock: Option<&dyn Clock>,
+        is_written: bool,
         change: impl FnOnce(&mut KeyState, Timestamp) -> R,
     ) -> R {
         let hash = self.hash(demand.scope, demand.key);
@@ -203,7 +210,7 @@ impl MemoryStore {
         let now = self.time(clock);
         let mut loaded = shard.load(hash, demand, now.at);
         let result = change(&mut loaded.state, now.at);
-        shard.store(hash, demand, loaded, now);
+        shard.store(hash, demand, loaded, now, is_written);
         result
     }
 
@@ -230,7 +237,7 @@ impl MemoryStore {
 }
 
 impl MemoryStoreBuilder {
-    /// How many keys can have a state of their own, at least 1; 2²⁰ by default. A key takes 25 to 50 bytes under one
+    /// How many keys can have a state of their own, at least 1; 2²⁰ by default. A key takes 33 to 75 bytes under one
     /// `gcra` rate, and up to 16 bytes a take more under a `sliding_log`.
     ///
     /// Keys are spread over shards by hash: the last few percent of the room fill unevenly.
@@ -272,7 +279,7 @@ impl LocalStore for MemoryStore {
 
     fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         let Demand { quota, cost, .. } = demand;
-        Ok(self.with_key(&demand, clock, |state, now| state.adjust(quota, now, cost, adjust)))
+        Ok(self.with_key(&demand, clock, true, |state, now| state.adjust(quota, now, cost, adjust)))
     }
 
     fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
@@ -299,7 +306,7 @@ impl LocalStore for MemoryStore {
     }
 
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
-        Some(self.with_key(&demand, clock, |state, now| (state.clone(), now)))
+        Some(self.with_key(&demand, clock, false, |state, now| (state.clone(), now)))
     }
 }
 
@@ -314,6 +321,9 @@ impl fmt::Debug for MemoryStore {
         f.debug_struct("MemoryStore").field("usage", &self.usage()).finish()
     }
 }
+
+/// The most demands of one decision: as many as [`Decision::denied`] can tell apart.
+const MOST_DEMANDS: usize = 64;
 
 /// A shard's state is valid at every step a panic could cut short, so a poisoned lock is as good as any.
 fn lock<T>(mutex: &Padded<Mutex<T>>) -> MutexGuard<'_, T> {

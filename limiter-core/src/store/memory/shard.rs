@@ -29,7 +29,7 @@ pub(super) struct Shard {
     overflow: HashMap<Way, (KeyState, Quota), RandomState>,
     overflow_writes: u64,
     /// Every quota that a slot here was made under.
-    quotas: HashMap<u32, Quota, RandomState>,
+    quotas: HashMap<u64, Quota, RandomState>,
     /// With this many quotas, those that no slot is under any more are forgotten.
     most_quotas: usize,
 }
@@ -38,7 +38,7 @@ pub(super) struct Shard {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Way {
     scope: u64,
-    quota: u32,
+    quota: u64,
     way: u64,
 }
 
@@ -62,6 +62,8 @@ pub(super) struct Loaded {
     found: Option<usize>,
     /// What it was when it was taken over from a shared state.
     shared: Option<KeyState>,
+    /// What it was under the quota of this fingerprint, before it was carried over.
+    before: Option<(u64, KeyState)>,
 }
 
 impl Loaded {
@@ -85,7 +87,7 @@ impl Shard {
 
     /// The bucket of a key that has one under this quota: the commonest case, decided in place.
     #[inline]
-    pub(super) fn bucket(&mut self, hash: u64, id: u32) -> Option<&mut u64> {
+    pub(super) fn bucket(&mut self, hash: u64, id: u64) -> Option<&mut u64> {
         self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_bucket_mut(id)
     }
 
@@ -97,18 +99,25 @@ impl Shard {
             && let Some(slot) = self.slots.get_bucket_mut(index)
         {
             let (of, state) = (slot.quota(), slot.take());
-            let state = if of == id { state } else { self.changed(of, &state, demand.quota, now) };
-            return Loaded { state, found: Some(index), shared: None };
+            if of == id {
+                return Loaded { state, found: Some(index), shared: None, before: None };
+            }
+            let carried = self.changed(of, &state, demand.quota, now);
+            return Loaded { state: carried, found: Some(index), shared: None, before: Some((of, state)) };
         }
         let shared = if self.overflow.is_empty() { None } else { self.inherited(hash, demand, now) };
-        Loaded { state: shared.clone().unwrap_or_default(), found: None, shared }
+        Loaded { state: shared.clone().unwrap_or_default(), found: None, shared, before: None }
     }
 
-    /// Keeps a state that [`load`](Self::load) gave. A key that was not there and still has nothing to keep gets no
+    /// Keeps a state that [`load`](Self::load) gave, and says whether a decision or an adjustment wrote to it. A key that was not there and still has nothing to keep gets no
     /// slot.
     #[inline]
-    pub(super) fn store(&mut self, hash: u64, demand: &Demand<'_>, loaded: Loaded, now: Now) {
-        let id = quota_id(demand.quota);
+    pub(super) fn store(&mut self, hash: u64, demand: &Demand<'_>, loaded: Loaded, now: Now, is_written: bool) {
+        // Who only looked leaves a change of the quota to who writes.
+        let (id, state) = match loaded.before {
+            Some(before) if !is_written => before,
+            _ => (quota_id(demand.quota), loaded.state),
+        };
         // A slot found before may have been reclaimed since, while its state was out.
         let slot = loaded.found.and_then(|index| self.slots.get_bucket_mut(index));
         match slot.filter(|slot| slot.hash == hash) {
@@ -116,10 +125,10 @@ impl Shard {
                 if slot.quota() != id {
                     self.quotas.entry(id).or_insert_with(|| demand.quota.clone());
                 }
-                slot.put(id, loaded.state);
+                slot.put(id, state);
             }
-            None if loaded.state.is_untouched() || loaded.shared.as_ref() == Some(&loaded.state) => {}
-            None => self.insert(hash, demand, loaded.state, now),
+            None if state.is_untouched() || loaded.shared.as_ref() == Some(&state) => {}
+            None => self.insert(hash, demand, state, now),
         }
     }
 
@@ -156,7 +165,7 @@ impl Shard {
     }
 
     #[cold]
-    fn changed(&self, of: u32, state: &KeyState, quota: &Quota, now: Timestamp) -> KeyState {
+    fn changed(&self, of: u64, state: &KeyState, quota: &Quota, now: Timestamp) -> KeyState {
         match self.quotas.get(&of) {
             Some(old) => state.carried_over(old, quota, now),
             None => KeyState::default(),
@@ -218,7 +227,7 @@ impl Shard {
     /// Forgets the quotas that no slot is under.
     #[cold]
     fn forget_quotas(&mut self) {
-        let used: std::collections::HashSet<u32> = self.slots.iter().map(Slot::quota).collect();
+        let used: std::collections::HashSet<u64> = self.slots.iter().map(Slot::quota).collect();
         self.quotas.retain(|id, _| used.contains(id));
         self.most_quotas = FEW_QUOTAS.max(2 * self.quotas.len());
     }

@@ -1,4 +1,4 @@
-//! One key's place in a shard: 24 bytes under the commonest quota.
+//! One key's place in a shard: 32 bytes under the commonest quota.
 
 use crate::{KeyState, Quota, algorithm::Cells};
 use smallvec::smallvec;
@@ -9,23 +9,23 @@ pub(super) struct Slot {
     packed: Packed,
 }
 
-/// A state, small where it can be. `quota` is the low half of the fingerprint it was made under.
+/// A state, small where it can be. `quota` is the fingerprint of what it was made under.
 #[derive(Debug)]
 enum Packed {
     /// One bucket, no block.
-    Bucket { quota: u32, empty_at: u64 },
+    Bucket { quota: u64, empty_at: u64 },
     /// Anything else.
-    Full { quota: u32, state: Box<KeyState> },
+    Full { quota: u64, state: Box<KeyState> },
 }
 
 impl Slot {
-    pub(super) fn new(hash: u64, quota: u32, state: KeyState) -> Self {
+    pub(super) fn new(hash: u64, quota: u64, state: KeyState) -> Self {
         Self { hash, packed: Packed::new(quota, state) }
     }
 
     /// The quota the state was made under, by [`quota_id`].
     #[inline]
-    pub(super) fn quota(&self) -> u32 {
+    pub(super) fn quota(&self) -> u64 {
         match self.packed {
             Packed::Bucket { quota, .. } | Packed::Full { quota, .. } => quota,
         }
@@ -33,7 +33,7 @@ impl Slot {
 
     /// The one bucket of a state made under this quota, if that is all it is.
     #[inline]
-    pub(super) fn as_bucket_mut(&mut self, id: u32) -> Option<&mut u64> {
+    pub(super) fn as_bucket_mut(&mut self, id: u64) -> Option<&mut u64> {
         match &mut self.packed {
             Packed::Bucket { quota, empty_at } if *quota == id => Some(empty_at),
             _ => None,
@@ -50,7 +50,7 @@ impl Slot {
     }
 
     #[inline]
-    pub(super) fn put(&mut self, quota: u32, new: KeyState) {
+    pub(super) fn put(&mut self, quota: u64, new: KeyState) {
         match (&mut self.packed, as_bucket(&new)) {
             (Packed::Full { quota: of, state }, None) => {
                 *of = quota;
@@ -70,7 +70,7 @@ impl Slot {
 }
 
 impl Packed {
-    fn new(quota: u32, state: KeyState) -> Self {
+    fn new(quota: u64, state: KeyState) -> Self {
         match as_bucket(&state) {
             Some(empty_at) => Self::Bucket { quota, empty_at },
             None => Self::Full { quota, state: Box::new(state) },
@@ -80,18 +80,18 @@ impl Packed {
 
 /// What tells a quota's states from another's inside a slot.
 #[inline]
-pub(super) fn quota_id(quota: &Quota) -> u32 {
-    u32::try_from(quota.fingerprint() & 0xffff_ffff).unwrap_or(0)
+pub(super) fn quota_id(quota: &Quota) -> u64 {
+    quota.fingerprint()
 }
 
 fn bucket(empty_at: u64) -> KeyState {
-    KeyState { blocked_until: 0, reserved: 0, cells: Cells::Gcra(smallvec![empty_at]) }
+    KeyState { blocked_until: 0, reserved: 0, clipped: 0, cells: Cells::Gcra(smallvec![empty_at]) }
 }
 
 #[inline]
 fn as_bucket(state: &KeyState) -> Option<u64> {
-    match (&state.cells, state.blocked_until, state.reserved) {
-        (Cells::Gcra(cells), 0, 0) => match cells.as_slice() {
+    match (&state.cells, state.blocked_until, state.reserved, state.clipped) {
+        (Cells::Gcra(cells), 0, 0, 0) => match cells.as_slice() {
             &[empty_at] => Some(empty_at),
             _ => None,
         },
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_takes_24_bytes() {
-        assert_eq!(size_of::<Slot>(), 24);
+    fn a_bucket_takes_32_bytes() {
+        assert_eq!(size_of::<Slot>(), 32);
     }
 }
