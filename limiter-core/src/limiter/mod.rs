@@ -213,7 +213,7 @@ impl<S: Store> Limiter<S> {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let limiter = Limiter::parse("sliding_log 1/s")?;
+    /// let limiter = Limiter::parse("1/s")?;
     /// let (_now, wait) = limiter.reserve("ada", 1).await?;
     /// assert_eq!(wait, Duration::ZERO);
     /// let (_later, wait) = limiter.reserve("ada", 1).await?;
@@ -230,10 +230,9 @@ impl<S: Store> Limiter<S> {
         let key = KeyBuf::of(&key);
         let quota = self.0.quota(key.as_slice());
         fits(&quota, cost)?;
-        let asked = self.0.now().await?;
         let decision = self.0.adjust(key.as_slice(), cost, Adjust::Reserve).await?;
         if decision.allowed() {
-            let wait = decision.at().saturating_since(asked);
+            let wait = decision.at().saturating_since(self.0.now().await?);
             return Ok((Permit::new(Arc::clone(&self.0), key, cost, decision, None), wait));
         }
         let needed = decision.retry_after().ok_or_else(|| never_fits(&quota, cost))?;
