@@ -131,7 +131,11 @@ impl Line {
         }
         let expected = inner.projection.as_mut().map(|ahead| ahead.grant(quota, waiter.cost, slack));
         waiter.expect(expected);
-        let place = inner.waiters.partition_point(|earlier| earlier.rank <= waiter.rank);
+        // The end, unless it has a priority: a search would touch waiters all over the memory for nothing.
+        let place = match inner.waiters.back() {
+            Some(last) if last.rank > waiter.rank => inner.waiters.partition_point(|other| other.rank <= waiter.rank),
+            _ => inner.waiters.len(),
+        };
         if place < inner.waiters.len() {
             inner.projection = None; // it put the waiter last
         }
