@@ -2,6 +2,8 @@
 
 pub mod algorithm;
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod decision;
 mod error;
 #[cfg(feature = "http")]

@@ -2,6 +2,14 @@
 
 mod demand;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "shared")]
+mod shared;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 pub use demand::{Adjust, Demand, Scope};
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};

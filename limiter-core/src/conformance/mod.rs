@@ -1,0 +1,1 @@
+//! The contract of stores as named cases that any store can run.

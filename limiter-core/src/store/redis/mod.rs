@@ -1,0 +1,1 @@
+//! State on a Redis or Valkey server, a Sentinel group or a Cluster.
