@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod background;
+#[cfg(any(feature = "shared", feature = "sqlite"))]
+mod boot_clock;
 mod demand;
 mod erased;
 mod memory;
