@@ -66,6 +66,12 @@ pub(crate) use state::Cells;
 #[allow(unused_imports)]
 pub(crate) use state::Clipped;
 pub use state::KeyState;
+#[cfg(feature = "sqlite")]
+pub(crate) use {
+    fixed_window::Counted,
+    sliding_log::{Log, Logs},
+    sliding_window::Counts,
+};
 
 use smallvec::SmallVec;
 
