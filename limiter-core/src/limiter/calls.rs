@@ -80,7 +80,7 @@ impl<S: Store> Limiter<S> {
     fn first_in_line(&self, key: &[u8], cost: u64) -> Result<Result<Planned, Planned>, Error> {
         let planned = self.0.planned(key);
         fits(&planned.quota, cost)?;
-        Ok(if cost > 0 && self.0.queues.has(key) { Err(planned) } else { Ok(planned) })
+        Ok(if cost > 0 && self.0.queues.has_refused(key) { Err(planned) } else { Ok(planned) })
     }
 
     /// Takes as many units as are there, up to `most`; how many, with the decision that took them. None is no error.

@@ -58,7 +58,7 @@ impl<S: LocalStore> Limiter<S> {
     #[inline]
     pub fn check_n(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
         with_bytes(&key, |key| {
-            if cost > 0 && self.0.queues.has(key) {
+            if cost > 0 && self.0.queues.has_refused(key) {
                 return block_on(self.check_bytes(key, cost)); // denied, for the sake of those who wait
             }
             self.0.with_demand(key, cost, |demand| {

@@ -95,6 +95,12 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Whether the other handle is one of this very store, so that both can be decided on in one step.
     fn is_same(&self, other: &Self) -> bool;
 
+    /// Whether the store is in this process and decides in place: [`take_now`](Self::take_now) then always answers, and no
+    /// call is worth saving.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// [`take`](Self::take) without a future, where the store is in this process; `None` sends the caller there.
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
         let _ = (demands, clock);
@@ -317,6 +323,10 @@ impl<S: LocalStore> Store for S {
 
     fn is_same(&self, other: &Self) -> bool {
         LocalStore::is_same(self, other)
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {

@@ -2,6 +2,7 @@
 
 use super::{queue::Queues, task::Task, waiter::Waiter};
 use crate::{Error, KeyState, Quota, Timestamp, algorithm::Projection};
+use smallvec::SmallVec;
 use std::{
     collections::VecDeque,
     sync::{
@@ -16,7 +17,12 @@ pub(super) struct Line {
     driver: OnceLock<Arc<Task>>,
     /// Set when the driver must ask again before its sleep is over.
     changed: AtomicBool,
+    /// Set once the store has refused somebody in it: until then it is but on its way to the store.
+    refused: AtomicBool,
 }
+
+/// The first waiters of a line, whom one take is for.
+pub(super) type Heads = SmallVec<[Arc<Waiter>; 1]>;
 
 struct Inner {
     waiters: VecDeque<Arc<Waiter>>,
@@ -59,6 +65,7 @@ impl Line {
             inner: Mutex::new(Inner { waiters, gone: 0, projection: None, version: 0, ended: false }),
             driver: OnceLock::new(),
             changed: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -76,6 +83,15 @@ impl Line {
 
     pub(super) fn note_change(&self) {
         self.changed.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn note_refusal(&self) {
+        self.refused.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether those in it wait for units, as far as the store has said.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::SeqCst)
     }
 
     pub(super) fn take_change(&self) -> bool {
@@ -190,6 +206,24 @@ impl Line {
         }
         inner.ended = true;
         None
+    }
+
+    /// `head`, and those behind it whose costs fit into `room` with its own.
+    pub(super) fn heads(&self, head: &Arc<Waiter>, room: u64) -> Heads {
+        let mut heads = Heads::from_elem(Arc::clone(head), 1);
+        let Some(mut left) = room.checked_sub(head.cost).filter(|left| *left > 0) else { return heads };
+        let inner = self.lock();
+        if !inner.waiters.front().is_some_and(|front| Arc::ptr_eq(front, head)) {
+            return heads;
+        }
+        for waiter in inner.waiters.iter().skip(1).filter(|waiter| !waiter.is_gone()) {
+            match left.checked_sub(waiter.cost) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+            heads.push(Arc::clone(waiter));
+        }
+        heads
     }
 
     /// Takes a served or failed head out of the line; whether that leaves anybody, else the line ends.
