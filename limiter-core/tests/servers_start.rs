@@ -112,9 +112,24 @@ fn a_cluster_of_three_owns_every_slot_and_redirects() {
 }
 
 #[test]
+fn a_cluster_promotes_the_replica_of_a_killed_primary() {
+    let cluster = RedisCluster::start_with(1, &[]);
+    assert_eq!(cluster.replicas().len(), 3);
+    let owner = cluster.owner("key");
+    owner.command(&["SET", "key", "value"]);
+    for replica in cluster.replicas() {
+        if replica.command(&["ROLE"]).list()[2].text() == owner.port().to_string() {
+            owner.wait_for_copy(replica);
+        }
+    }
+    owner.kill();
+    assert_eq!(cluster.wait_for_promotion(owner).command(&["GET", "key"]).text(), "value");
+}
+
+#[test]
 fn postgres_starts_is_killed_and_recovers() {
     let server = PostgresServer::start();
-    assert!(server.psql("SHOW server_version").starts_with("15"), "Postgres 15");
+    assert!(server.psql("SHOW server_version_num").parse::<u32>().unwrap() >= 150_000, "Postgres 15 or later");
     server.psql("CREATE TABLE kept AS SELECT 1 AS one; CREATE UNLOGGED TABLE lost AS SELECT 1 AS one");
     let pid = server.pid();
     let (held, port) = (connect(server.port()).unwrap(), server.port());

@@ -84,6 +84,24 @@ impl RedisCluster {
         }
     }
 
+    /// Waits until a replica has the slots of a primary that was killed, and every running node knows.
+    pub fn wait_for_promotion(&self, killed: &RedisServer) -> &RedisServer {
+        let place = self.primaries().iter().position(|node| node.port() == killed.port()).expect("a primary");
+        let replicas = || self.replicas().iter().skip(place).step_by(PRIMARIES);
+        let running = || self.nodes.iter().filter(|node| node.pid().is_some());
+        let leads = |replica: &RedisServer, as_seen_by: &RedisServer| {
+            let address = format!(" 127.0.0.1:{}@", replica.port());
+            let nodes = as_seen_by.command(&["CLUSTER", "NODES"]).text();
+            nodes.lines().any(|line| line.contains(&address) && line.contains("master"))
+        };
+        let promoted = eventually(
+            || replicas().find(|replica| running().all(|node| leads(replica, node))),
+            || "a replica's promotion".to_owned(),
+        );
+        self.wait_until_ready();
+        promoted
+    }
+
     /// The nodes' addresses, the primaries' first.
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(RedisServer::url).collect()

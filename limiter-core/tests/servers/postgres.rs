@@ -143,9 +143,7 @@ impl PostgresServer {
     /// Kills all its processes with SIGKILL: the next start recovers from its log, unlogged tables are then empty.
     pub fn kill(&self) {
         let Some(process) = self.process.lock().unwrap().take() else { return };
-        // Stopped, it starts no further child.
-        process.signal("STOP", &[]);
-        let children = process.children();
+        let children = process.stop_all();
         process.signal("KILL", &children);
         drop(process);
         process::eventually(
@@ -162,17 +160,13 @@ impl PostgresServer {
 
     /// Stops all its processes: connections stay open, nothing is answered until [`resume`](Self::resume).
     pub fn pause(&self) {
-        self.signal("STOP");
+        self.process.lock().unwrap().as_ref().expect("a server that runs").stop_all();
     }
 
     pub fn resume(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, name: &str) {
         let process = self.process.lock().unwrap();
         let process = process.as_ref().expect("a server that runs");
-        process.signal(name, &process.children());
+        process.signal("CONT", &process.children());
     }
 
     pub(super) fn account(&self) -> Option<Account> {

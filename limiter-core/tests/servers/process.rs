@@ -160,12 +160,23 @@ impl Process {
         is_running(self.pid)
     }
 
-    /// Sends a signal ("STOP") to the server, and to `others` with it.
+    /// Sends a signal ("STOP") to `others`, then to the server.
     pub fn signal(&self, name: &str, others: &[u32]) {
         let mut pipe = self.pipe.lock().unwrap();
-        let others: String = others.iter().map(|pid| format!(" {pid}")).collect();
-        writeln!(pipe.0, "-{name} {}{others}", self.pid).unwrap();
+        let others: String = others.iter().map(|pid| format!("{pid} ")).collect();
+        writeln!(pipe.0, "-{name} {others}{}", self.pid).unwrap();
         pipe.1.read_line(&mut String::new()).unwrap();
+    }
+
+    /// Stops the server and all that it started; the latter, as far as this system tells.
+    pub fn stop_all(&self) -> Vec<u32> {
+        self.signal("STOP", &[]);
+        // A signal takes a moment to arrive, in which it may start another.
+        let stopped = || status(self.pid).is_none_or(|(state, _)| matches!(state, 'T' | 'Z'));
+        eventually(|| stopped().then_some(()), || "a server that stops".to_owned());
+        let children = self.children();
+        self.signal("STOP", &children);
+        children
     }
 
     /// The processes that the server started itself, as far as this system tells.

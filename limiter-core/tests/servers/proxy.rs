@@ -156,8 +156,7 @@ impl Shared {
     /// Copies one direction until either side ends; that ends the other direction too.
     fn copy(&self, (mut from, mut to): (TcpStream, TcpStream), number: u64, wait: impl Fn(Instant) -> bool) {
         let mut buffer = [0; 16 * 1024];
-        loop {
-            let Ok(length @ 1..) = from.read(&mut buffer) else { break };
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
             if !wait(Instant::now()) || to.write_all(&buffer[..length]).is_err() {
                 break;
             }

@@ -51,8 +51,11 @@ impl RedisServer {
                 lines.extend([("save", ""), ("appendonly", "no"), ("repl-diskless-sync-delay", "0")]);
             }
             lines.extend(settings);
-            let quoted = |value| if value == "" { "\"\"" } else { value };
-            let lines: String = lines.iter().map(|(name, value)| format!("{name} {}\n", quoted(*value))).collect();
+            let line = |&(name, value): &(&str, &str)| match value {
+                "" => format!("{name} \"\"\n"),
+                value => format!("{name} {value}\n"),
+            };
+            let lines: String = lines.iter().map(line).collect();
             fs::write(folder.file("redis.conf"), lines).unwrap();
             let server = RedisServer { process: Mutex::new(None), folder, port, arguments };
             if server.launch() {
