@@ -43,6 +43,8 @@ impl RedisCluster {
     fn meet(&self) {
         for (place, node) in self.nodes.iter().enumerate() {
             agree(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(place + 1).to_string()]);
+        }
+        for (place, node) in self.nodes.iter().enumerate() {
             for (other, bus) in self.nodes.iter().zip(&self._buses).skip(place + 1) {
                 let (port, bus) = (other.port().to_string(), bus.number().to_string());
                 agree(node, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
