@@ -27,9 +27,12 @@ struct Remote {
 impl Remote {
     async fn call<T>(&self, answer: impl FnOnce(&MemoryStore) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        for _ in 0..3 {
-            tokio::task::yield_now().await;
-        }
+        let wire = tokio::spawn(async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        });
+        wire.await.unwrap();
         if self.is_down.load(Ordering::SeqCst) {
             return Err(StoreError::new(StoreErrorKind::Unavailable));
         }

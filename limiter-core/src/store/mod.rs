@@ -35,6 +35,8 @@ use std::future::Future;
 /// * **Nothing live is lost.** Idle keys vanish by themselves, never while they still limit anything.
 /// * **Cancellation.** A future dropped half-way leaves no lock, transaction or connection behind; its call may or may
 ///   not have happened.
+/// * **Polled anywhere.** Who waits is served by futures that run on whatever thread wakes them, also inside a waker: a
+///   store whose client needs a runtime hands its calls over to that runtime (spawns them), and awaits the handle.
 /// * **Clones share state.**
 ///
 /// In-process stores implement [`LocalStore`], which needs no futures; this trait is then given.

@@ -191,6 +191,10 @@ impl<S: Store> Acquire<S> {
     async fn in_line(self, refused: Refused) -> Result<Permit<S>, Error> {
         let (core, key) = (&self.core, Arc::<[u8]>::from(self.key.as_slice()));
         let (mut asked, mut seen, mut tries) = (None, None, 0);
+        if refused.asks_in_line {
+            // Not each of many who come at once asks for a snapshot: the driver does, for all of them.
+            seen = Some(Seen { version: 0, state: None, last: true });
+        }
         let mut nudged = refused.nudged;
         let mut first_wait = match &refused.denied {
             Some(denied) => Some(self.wait_of(denied, *asked.insert(denied.at()))?),

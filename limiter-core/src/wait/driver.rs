@@ -32,6 +32,12 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
     pause(&core, first_wait, &line).await;
     let mut foreseen = Foreseen::default();
     while let Some(head) = line.head(&core.queues) {
+        if line.take_unjudged()
+            && let Some(state) = core.snapshot(&key).await
+        {
+            line.reconsider(&core.queues, &core.quota(&key), state);
+            continue;
+        }
         let Ok(slot) = core.queues.enter(&key) else {
             wait_for_slot(&core, &line).await;
             continue;

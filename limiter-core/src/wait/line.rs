@@ -32,6 +32,8 @@ struct Inner {
     projection: Option<Projection>,
     /// Counts what happens to the line, so that a snapshot taken before is told from one taken after.
     version: u64,
+    /// Somebody with a deadline was let in without knowing how long it will be.
+    unjudged: bool,
     /// Nobody was left: it takes nobody any more, and is about to leave the map.
     ended: bool,
 }
@@ -62,7 +64,7 @@ impl Line {
     pub(super) fn new(first: Arc<Waiter>) -> Self {
         let waiters = VecDeque::from([first]);
         Self {
-            inner: Mutex::new(Inner { waiters, gone: 0, projection: None, version: 0, ended: false }),
+            inner: Mutex::new(Inner { waiters, gone: 0, projection: None, version: 0, unjudged: false, ended: false }),
             driver: OnceLock::new(),
             changed: AtomicBool::new(false),
             refused: AtomicBool::new(false),
@@ -155,13 +157,20 @@ impl Line {
         if place < inner.waiters.len() {
             inner.projection = None; // it put the waiter last
         }
+        let is_unjudged = waiter.limit.is_some() && expected.is_none();
+        inner.unjudged |= is_unjudged;
         inner.waiters.insert(place, Arc::clone(waiter));
         inner.version += 1;
         drop(inner);
-        if place == 0 || (waiter.limit.is_some() && queues.slots().is_some()) {
+        if place == 0 || is_unjudged || (waiter.limit.is_some() && queues.slots().is_some()) {
             self.wake_driver(); // it sleeps for another head, or without a thought of this deadline
         }
         Some(Join::Queued(Arc::clone(self), Arc::clone(waiter)))
+    }
+
+    /// Whether somebody was let in of whom it is not known if they can be served in time; asked once.
+    pub(super) fn take_unjudged(&self) -> bool {
+        std::mem::take(&mut self.lock().unjudged)
     }
 
     /// The earliest instant after which somebody in line no longer wants to wait.
