@@ -216,7 +216,7 @@ async fn whoever_leaves_while_the_store_is_asked_for_it_gets_its_unit_returned()
     while store.calls.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await; // the second call asks for all but the first
     }
-    waiters[5..15].iter().for_each(|waiter| waiter.abort());
+    waiters[5..15].iter().for_each(tokio::task::JoinHandle::abort);
     settle().await;
     assert_eq!(limiter.waiting(), 0);
     assert_eq!(limiter.peek_async("ada").await.unwrap().remaining(), 50);
@@ -226,10 +226,10 @@ async fn whoever_leaves_while_the_store_is_asked_for_it_gets_its_unit_returned()
 async fn the_stores_own_time_is_asked_for_once_not_for_every_deadline() {
     let store = Remote::default();
     let limiter = Limiter::builder("1000/s".parse().unwrap()).store(store.clone()).build();
-    limiter.acquire("ada").timeout(Duration::from_secs(1)).await.unwrap();
+    drop(limiter.acquire("ada").timeout(Duration::from_secs(1)).await.unwrap());
     store.calls();
     for _ in 0..50 {
-        limiter.acquire("ada").timeout(Duration::from_secs(1)).await.unwrap();
+        drop(limiter.acquire("ada").timeout(Duration::from_secs(1)).await.unwrap());
     }
     assert_eq!(store.calls(), 50);
 }

@@ -46,6 +46,9 @@ impl<S: Store> Limiter<S> {
     }
 
     pub(super) async fn check_bytes(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+        if let Some(answer) = self.0.check_now(key, cost) {
+            return answer;
+        }
         match self.first_in_line(key, cost)? {
             Ok(planned) => Ok(Store::take(&self.0.store, &[planned.demand(key, cost)], self.0.clock()).await?),
             Err(planned) => self.0.behind_waiters(planned, key, cost).await,

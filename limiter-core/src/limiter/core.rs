@@ -62,6 +62,18 @@ pub(crate) struct Planned {
 }
 
 impl<S: Store> Core<S> {
+    /// The decision where the store is in this process, unless somebody waits for the key; `None` sends the caller on.
+    #[inline]
+    pub(super) fn check_now(&self, key: &[u8], cost: u64) -> Option<Result<Decision, Error>> {
+        if cost > 0 && self.queues.has_refused(key) {
+            return None;
+        }
+        self.with_demand(key, cost, |demand| match fits(demand.quota, cost) {
+            Ok(()) => Some(self.take_now(demand)?.map_err(Error::from)),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
     /// Runs `ask` with the demand of `cost` units for `key`.
     #[inline]
     pub(crate) fn with_demand<R>(&self, key: &[u8], cost: u64, ask: impl FnOnce(&Demand<'_>) -> R) -> R {
