@@ -291,8 +291,23 @@ pub enum StoreErrorKind {
     DuplicateKey,
     /// More than 64 demands in one decision.
     TooManyDemands,
-    /// The store, or the way to it, does not answer.
+    /// The store, or the way to it, does not answer. Nothing was sent, or the answer says that nothing was done.
     Unavailable,
+    /// The store did not answer in time, or the connection broke after the question was sent: it may have been carried
+    /// out, and is never sent again by itself.
+    TimedOut,
+    /// A wrong address or setting.
+    Config,
+    /// The store may not do what is asked of it: a missing permission.
+    Permission,
+    /// The store can be read only: a replica, a file without the right to write.
+    ReadOnly,
+    /// The store is full: out of memory, disk or table.
+    Full,
+    /// What is stored is garbage, or of a format this release does not know.
+    Format,
+    /// More than this store can hold for one key.
+    TooLarge,
     /// Any other failure; see the error's source.
     Other,
 }
@@ -325,6 +340,13 @@ impl fmt::Display for StoreError {
             }
             StoreErrorKind::TooManyDemands => "a decision is over at most 64 keys",
             StoreErrorKind::Unavailable => "the store does not answer",
+            StoreErrorKind::TimedOut => "the store did not answer in time; what was asked may have been done",
+            StoreErrorKind::Config => "the store's address or settings are wrong",
+            StoreErrorKind::Permission => "the store does not permit what it was asked",
+            StoreErrorKind::ReadOnly => "the store can only be read",
+            StoreErrorKind::Full => "the store is full",
+            StoreErrorKind::Format => "what is stored is not of a format that is known here",
+            StoreErrorKind::TooLarge => "the quota or the key needs more than this store can hold",
             StoreErrorKind::Other => "the store failed",
         })
     }

@@ -3,7 +3,7 @@
 use crate::{
     Clock, Decision, Error, KeyState, Quota, Timestamp,
     error::StoreError,
-    store::{Adjust, Demand, LocalStore, Scope, Store},
+    store::{Adjust, Demand, Scope, Store},
     wait::{Queues, Sleep},
 };
 use std::{
@@ -113,6 +113,12 @@ impl<S: Store> Core<S> {
         Ok(decision)
     }
 
+    pub(crate) async fn reset(&self, key: &[u8]) -> Result<(), Error> {
+        Store::reset(&self.store, self.planned(key).demand(key, 0).scope, key).await?;
+        self.queues.nudge(key);
+        Ok(())
+    }
+
     /// How often the limiter was restarted: what was granted before knows nothing of what is in use now.
     pub(crate) fn start(&self) -> u64 {
         self.plan.with(|plan| plan.scope.start())
@@ -133,8 +139,8 @@ impl<S: Store> Core<S> {
     }
 
     /// The denial of a request that would overtake those who wait.
-    pub(super) async fn behind_waiters(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        let planned = self.planned(key);
+    #[cold]
+    pub(super) async fn behind_waiters(&self, planned: Planned, key: &[u8], cost: u64) -> Result<Decision, Error> {
         let decision = Store::peek(&self.store, &[planned.demand(key, cost)], self.clock()).await?;
         Ok(self.refuse_for_waiters(key, &planned.quota, (0, cost), decision, self.snapshot(key).await))
     }
@@ -152,24 +158,6 @@ impl<S: Store> Core<S> {
         let wait = expected.map(|at| at.saturating_since(decision.at()));
         let least = decision.retry_after().unwrap_or_default();
         decision.refused_for_waiters(place, wait.unwrap_or_default().max(least))
-    }
-}
-
-impl<S: LocalStore> Core<S> {
-    pub(super) fn adjust_now(&self, key: &[u8], cost: u64, adjust: Adjust) -> Result<Decision, Error> {
-        let decision =
-            self.with_demand(key, cost, |demand| LocalStore::adjust(&self.store, *demand, adjust, self.clock()))?;
-        self.queues.nudge(key);
-        Ok(decision)
-    }
-
-    #[cold]
-    pub(super) fn behind_waiters_now(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        let planned = self.planned(key);
-        let demand = planned.demand(key, cost);
-        let decision = LocalStore::peek(&self.store, &[demand], self.clock())?;
-        let state = LocalStore::snapshot(&self.store, demand, self.clock());
-        Ok(self.refuse_for_waiters(key, &planned.quota, (0, cost), decision, state))
     }
 }
 

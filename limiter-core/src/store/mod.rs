@@ -1,6 +1,9 @@
 //! Where state lives and where a decision is atomic.
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod background;
 mod demand;
+mod erased;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -10,8 +13,11 @@ mod redis;
 mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod stored_key;
 
 pub use demand::{Adjust, Demand, Scope};
+pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
 
 use crate::{Clock, Decision, KeyState, Timestamp, error::StoreError};

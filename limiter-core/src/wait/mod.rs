@@ -28,5 +28,4 @@ pub use wrap::{Charge, WrappedFuture};
 
 pub(crate) use queue::Queues;
 pub(crate) use slots::Slot;
-#[cfg(any(test, feature = "conformance"))]
 pub(crate) use task::block_on;
