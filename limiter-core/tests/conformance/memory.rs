@@ -1,24 +1,34 @@
-//! The memory store passes every case; a clone of it is another handle.
+//! The memory store passes every case, as itself and behind a `DynStore`; clones are its further handles.
 
-use limiter_core::{MemoryStore, conformance::Harness};
-use std::future::{Future, ready};
+use limiter_core::{MemoryStore, Store, conformance::Harness, store::DynStore};
+use std::{
+    future::{Future, ready},
+    marker::PhantomData,
+};
 
-pub(crate) struct Memory;
+/// Stores whose clones are as good as handles of other processes.
+struct InProcess<S>(fn() -> S, PhantomData<S>);
 
-impl Harness for Memory {
-    type Store = MemoryStore;
+impl<S: Store> Harness for InProcess<S> {
+    type Store = S;
 
-    fn fresh(&self) -> impl Future<Output = MemoryStore> + Send {
-        ready(MemoryStore::new())
+    fn fresh(&self) -> impl Future<Output = S> + Send {
+        ready(self.0())
     }
 
-    fn reopen(&self, store: MemoryStore) -> impl Future<Output = Option<MemoryStore>> + Send {
+    fn reopen(&self, store: S) -> impl Future<Output = Option<S>> + Send {
         ready(Some(store))
     }
 
-    fn share(&self, store: &MemoryStore) -> impl Future<Output = Option<MemoryStore>> + Send {
+    fn share(&self, store: &S) -> impl Future<Output = Option<S>> + Send {
         ready(Some(store.clone()))
     }
 }
 
-limiter_core::conformance::tests!(Memory, Persists, Shares);
+limiter_core::conformance::tests!(InProcess(MemoryStore::new, PhantomData), Persists, Shares);
+
+mod erased {
+    use super::*;
+
+    limiter_core::conformance::tests!(InProcess(|| DynStore::new(MemoryStore::new()), PhantomData), Persists, Shares);
+}
