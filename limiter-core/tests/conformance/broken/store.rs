@@ -67,6 +67,8 @@ pub(crate) enum Fault {
 pub(crate) struct Broken {
     fault: Fault,
     inner: Arc<Inner>,
+    /// The same in all clones, also in those that are apart.
+    origin: Arc<()>,
 }
 
 #[derive(Default)]
@@ -99,13 +101,13 @@ impl Clone for Broken {
     fn clone(&self) -> Self {
         let is_apart = self.fault == Fault::ClonesAreApart;
         let inner = if is_apart { Arc::default() } else { Arc::clone(&self.inner) };
-        Self { fault: self.fault, inner }
+        Self { fault: self.fault, inner, origin: Arc::clone(&self.origin) }
     }
 }
 
 impl Broken {
     pub(crate) fn new(fault: Fault) -> Self {
-        Self { fault, inner: Arc::default() }
+        Self { fault, inner: Arc::default(), origin: Arc::default() }
     }
 
     pub(crate) fn reopened(self) -> Self {
@@ -411,8 +413,7 @@ impl Store for Broken {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        // Clones that are apart say they are not.
-        Arc::ptr_eq(&self.inner, &other.inner) || self.fault == Fault::ClonesAreApart
+        Arc::ptr_eq(&self.origin, &other.origin)
     }
 
     async fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
