@@ -31,7 +31,7 @@ impl<S: Store> Beside<S> {
         let want = self.reference.decide(demands, now, Mode::Take);
         let call = self.called(format_args!("take {}", Demands(demands)), now);
         let got = self.store.take(demands, Some(&now)).await;
-        self.compare(&call, want, got)
+        self.compare(&call, &want, got)
     }
 
     /// The take of a plain call, where the store has one.
@@ -41,7 +41,7 @@ impl<S: Store> Beside<S> {
             Some(got) => {
                 let want = self.reference.decide(demands, now, Mode::Take);
                 let call = self.called(format_args!("take_now {}", Demands(demands)), now);
-                self.compare(&call, want, got)
+                self.compare(&call, &want, got)
             }
         }
     }
@@ -50,7 +50,7 @@ impl<S: Store> Beside<S> {
         let want = self.reference.decide(demands, now, Mode::Peek);
         let call = self.called(format_args!("peek {}", Demands(demands)), now);
         let got = self.store.peek(demands, Some(&now)).await;
-        self.compare(&call, want, got)
+        self.compare(&call, &want, got)
     }
 
     pub(super) async fn adjust(
@@ -62,20 +62,20 @@ impl<S: Store> Beside<S> {
         let want = self.reference.adjust(demand, adjust, now);
         let call = self.called(format_args!("adjust {} {adjust:?}", Demands(&[demand])), now);
         let got = self.store.adjust(demand, adjust, Some(&now)).await;
-        self.compare(&call, want, got)
+        self.compare(&call, &want, got)
     }
 
     pub(super) async fn reset(&mut self, scope: &Scope, key: &[u8]) -> Result<(), Failure> {
         self.reference.reset(scope, key);
         let call = self.called(format_args!("reset {:?} {}", scope.name(), Key(key)), "any time");
-        self.store.reset(scope, key).await.map_err(|error| self.told(&call, error.into()))
+        self.store.reset(scope, key).await.map_err(|error| self.told(&call, &error.into()))
     }
 
     /// Sweeps, and leaves it to the caller to judge the count.
     pub(super) async fn sweep(&mut self, now: Timestamp) -> Result<usize, Failure> {
         self.reference.sweep(now);
         let call = self.called("sweep", now);
-        self.store.sweep(Some(&now)).await.map_err(|error| self.told(&call, error.into()))
+        self.store.sweep(Some(&now)).await.map_err(|error| self.told(&call, &error.into()))
     }
 
     pub(super) async fn snapshot(&mut self, demand: Demand<'_>, now: Timestamp) -> Result<(), Failure> {
@@ -85,7 +85,7 @@ impl<S: Store> Beside<S> {
         let (want, _) = self.reference.state(&demand, now);
         match difference(demand.quota, now, &want, &state) {
             None => Ok(()),
-            Some(difference) => Err(self.told(&call, Failure::new(difference))),
+            Some(difference) => Err(self.told(&call, &Failure::new(difference))),
         }
     }
 
@@ -99,15 +99,15 @@ impl<S: Store> Beside<S> {
         call
     }
 
-    fn compare(&self, call: &str, want: Decision, got: Result<Decision, StoreError>) -> Result<Decision, Failure> {
+    fn compare(&self, call: &str, want: &Decision, got: Result<Decision, StoreError>) -> Result<Decision, Failure> {
         match got {
-            Ok(got) if got == want => Ok(got),
-            Ok(got) => Err(self.told(call, Failure::new(format!("\n  expected {want:?}\n  got      {got:?}")))),
-            Err(error) => Err(self.told(call, error.into())),
+            Ok(got) if got == *want => Ok(got),
+            Ok(got) => Err(self.told(call, &Failure::new(format!("\n  expected {want:?}\n  got      {got:?}")))),
+            Err(error) => Err(self.told(call, &error.into())),
         }
     }
 
-    fn told(&self, call: &str, failure: Failure) -> Failure {
+    fn told(&self, call: &str, failure: &Failure) -> Failure {
         let calls: Vec<&str> = self.calls.iter().map(String::as_str).collect();
         Failure::new(format!("{call}: {failure}\n  the last calls:\n    {}", calls.join("\n    ")))
     }

@@ -1,7 +1,7 @@
 //! Seeds, random numbers, random quotas and times that fall on the edges of decisions.
 
 use super::Failure;
-use crate::{Algorithm, Decision, Quota, Rate, Timestamp};
+use crate::{Algorithm, Decision, Quota, QuotaError, Rate, Timestamp};
 use std::{
     env, fmt,
     hash::{BuildHasher, RandomState},
@@ -114,8 +114,9 @@ impl Quotas {
     pub(super) fn pick(&self, rng: &mut Rng) -> Result<Quota, Failure> {
         let algorithm = self.algorithm.unwrap_or_else(|| rng.pick(&Algorithm::ALL));
         let rates = if self.are_extreme { self.extreme(rng, algorithm) } else { self.usual(rng, algorithm) };
-        let rates: Vec<Rate> = rates.into_iter().map(Numbers::rate).collect::<Result<_, _>>().map_err(refused)?;
-        Quota::new(algorithm, rates).map_err(refused)
+        let rates: Vec<Rate> =
+            rates.into_iter().map(Numbers::rate).collect::<Result<_, _>>().map_err(|error| refused(&error))?;
+        Quota::new(algorithm, rates).map_err(|error| refused(&error))
     }
 
     /// One to three rates.
@@ -219,14 +220,14 @@ impl Numbers {
         Self { limit, period, burst: None, cells: None }
     }
 
-    fn rate(self) -> Result<Rate, crate::QuotaError> {
+    fn rate(self) -> Result<Rate, QuotaError> {
         let rate = Rate::new(self.limit, Duration::from_micros(self.period))?;
         let rate = self.burst.map_or(Ok(rate), |burst| rate.burst(burst))?;
         self.cells.map_or(Ok(rate), |cells| rate.resolution(cells))
     }
 }
 
-fn refused(error: crate::QuotaError) -> Failure {
+fn refused(error: &QuotaError) -> Failure {
     Failure::new(format!("the suite made a quota that is refused: {error}"))
 }
 

@@ -11,11 +11,11 @@ use std::collections::HashMap;
 #[derive(Clone, Default)]
 pub(super) struct Reference(HashMap<Name, (Quota, KeyState)>);
 
-/// A limiter's name and a key, whole.
-type Name = (Box<str>, Box<[u8]>);
+/// A limiter's name and a key, whole, and between them the hash, which changes when the limiter is restarted.
+type Name = (Box<str>, u64, Box<[u8]>);
 
 fn name(scope: &Scope, key: &[u8]) -> Name {
-    (scope.name().into(), key.into())
+    (scope.name().into(), scope.hash(), key.into())
 }
 
 impl Reference {

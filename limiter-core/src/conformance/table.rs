@@ -100,6 +100,23 @@ macro_rules! __conformance_cases {
     };
 }
 
+/// Makes a `#[test]` of each case that every store passes, in the module where it stands.
+///
+/// The first argument makes the harness, anew for each test: an expression, mostly a closure that makes a store. What
+/// follows are the capabilities that the store declares, by the names of [`Need`](crate::conformance::Need): each adds
+/// its cases.
+///
+/// ```
+/// use limiter_core::MemoryStore;
+///
+/// mod memory {
+///     limiter_core::conformance::tests!(|| async { super::MemoryStore::new() });
+/// }
+/// # fn main() {}
+/// ```
+///
+/// With a [`Harness`](crate::conformance::Harness) that can reopen its stores and share their state it reads
+/// `tests!(Files::new(), Persists, Shares)`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {

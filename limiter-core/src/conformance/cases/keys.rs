@@ -83,7 +83,8 @@ pub(in super::super) async fn limiters_do_not_meet<H: Harness>(harness: &H) -> R
         &long[1..],
     ];
     let keys: [&[u8]; 10] = [b"", b"a", b"b", b":a", b"a:", b"b:c", b"c", b"a:b", b"\0", b"{a}"];
-    let scopes = names.map(Scope::new);
+    let mut scopes = Vec::from(names.map(Scope::new));
+    scopes.extend([scopes[0].next(), scopes[1].next(), scopes[1].next().next()]); // restarted limiters begin anew
     for (admits, what) in [(true, "first"), (false, "second")] {
         for scope in &scopes {
             for key in keys {

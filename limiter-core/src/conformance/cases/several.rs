@@ -18,7 +18,7 @@ pub(in super::super) async fn a_denial_takes_nothing_from_the_others<H: Harness>
         let (quota, few) = (quota("sliding_log 10/min, 50/h")?, quota(text)?);
         let key = text.as_bytes();
         let user = Demand::new(&users, key, &quota, 2);
-        let other = Demand::new(&users, text[1..].as_bytes(), &quota, 1);
+        let other = Demand::new(&users, &key[1..], &quota, 1);
         let everybody = Demand::new(&all, key, &few, 1);
         for nth in 0..3 {
             let taken = beside.take(&[user, everybody, other], after(nth)).await?;

@@ -96,11 +96,10 @@ pub(in super::super) async fn the_stores_own_time_moves_on<H: Harness>(harness: 
 pub(in super::super) async fn limits_hold_under_the_stores_own_time<H: Harness>(harness: &H) -> Result<(), Failure> {
     let store = harness.fresh().await;
     let (scope, period) = (Scope::new("own limits"), Duration::from_millis(400));
-    for (text, gap) in [("sliding_log 3/400ms", period), ("1/400ms", period), ("sliding_log 1/400ms", period)] {
+    for (text, limit) in [("sliding_log 3/400ms", 3), ("1/400ms", 1), ("sliding_log 1/400ms", 1)] {
         let quota = quota(text)?;
         let demand = Demand::new(&scope, text.as_bytes(), &quota, 1);
-        let limit = quota.capacity() as usize;
-        let (started, mut admitted) = (Instant::now(), Vec::new());
+        let (started, mut admitted): (_, Vec<Timestamp>) = (Instant::now(), Vec::new());
         while admitted.len() < 2 * limit + 1 {
             let got = store.take(&[demand], None).await?;
             if got.allowed() {
@@ -118,7 +117,11 @@ pub(in super::super) async fn limits_hold_under_the_stores_own_time<H: Harness>(
         }
         for window in admitted.windows(limit + 1) {
             let span = window[limit].saturating_since(window[0]);
-            ensure!(span >= gap, "{text}: expected {} units to take {gap:?}, got {span:?}: {window:?}", limit + 1);
+            ensure!(
+                span >= period,
+                "{text}: expected {} units to take {period:?}, got {span:?}: {window:?}",
+                limit + 1
+            );
         }
         let got = store.take(&[demand], None).await?;
         if let Some(wait) = got.retry_after().filter(|wait| !wait.is_zero()) {

@@ -131,12 +131,12 @@ impl Broken {
     }
 
     fn name(&self, scope: &Scope, key: &[u8]) -> Name {
-        let name = scope.name();
+        let name = format!("{}\0{}", scope.hash(), scope.name());
         match self.fault {
-            Fault::KeysAreText => (name.into(), String::from_utf8_lossy(key).into_owned().into_bytes()),
-            Fault::JoinsNameAndKey => (String::new(), [name.as_bytes(), b":", key].concat()),
+            Fault::KeysAreText => (name, String::from_utf8_lossy(key).into_owned().into_bytes()),
+            Fault::JoinsNameAndKey => (String::new(), [scope.name().as_bytes(), b":", key].concat()),
             Fault::ScopesByAddress => (format!("{scope:p}"), key.to_vec()),
-            _ => (name.into(), key.to_vec()),
+            _ => (name, key.to_vec()),
         }
     }
 
