@@ -68,6 +68,8 @@ macro_rules! __conformance_cases {
                 "a sweep drops and counts idle keys, never one that limits, is blocked, or lies ahead of the clock";
             [Nothing] lifetime::state_lasts_to_the_last_microsecond
                 "what was taken counts until a microsecond before its period ends, whatever happens to other keys";
+            [Nothing] lifetime::crowds_of_new_keys_evict_nobody
+                "under the store's own time, many short-lived keys push out no key that still limits";
             [Nothing] lifetime::real_time_does_not_expire_injected_time
                 "under an injected clock that stands still, state outlives its period of real time";
             [Nothing] changes::a_change_of_quota_carries_units_over

@@ -1,6 +1,10 @@
 //! The memory store passes every case, as itself and behind a `DynStore`; clones are its further handles.
 
-use limiter_core::{MemoryStore, Store, conformance::Harness, store::DynStore};
+use limiter_core::{
+    MemoryStore, Store,
+    conformance::{CASES, Harness},
+    store::DynStore,
+};
 use std::{
     future::{Future, ready},
     marker::PhantomData,
@@ -31,4 +35,12 @@ mod erased {
     use super::*;
 
     limiter_core::conformance::tests!(InProcess(|| DynStore::new(MemoryStore::new()), PhantomData), Persists, Shares);
+}
+
+/// A case is a future like any other; what it starts threads for, it awaits.
+#[tokio::test]
+async fn cases_run_inside_a_runtime_too() {
+    for case in CASES.iter().filter(|case| case.name.contains("exactly_the_quota")) {
+        case.run(&InProcess(MemoryStore::new, PhantomData)).await.unwrap();
+    }
 }

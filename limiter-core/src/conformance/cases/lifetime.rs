@@ -2,7 +2,7 @@
 
 use super::{DAY, EACH, Failure, HOUR, MINUTE, SECOND, after, before, quota};
 use crate::{
-    Timestamp,
+    Store, Timestamp,
     conformance::{Harness, beside::Beside, concurrent::sleep, failure::ensure},
     store::{Adjust, Demand, Scope},
 };
@@ -138,6 +138,24 @@ pub(in super::super) async fn state_lasts_to_the_last_microsecond<H: Harness>(ha
             let wait = beside.peek(&[demand], at(period - 1)).await?.retry_after().unwrap_or_default();
             let again = beside.take(&[demand], at(period - 1).saturating_add(wait)).await?;
             ensure!(again.allowed(), "{text}: expected an admission after the wait of {wait:?}, got {again:?}");
+        }
+    }
+    Ok(())
+}
+
+pub(in super::super) async fn crowds_of_new_keys_evict_nobody<H: Harness>(harness: &H) -> Result<(), Failure> {
+    const OLD: u16 = 40;
+    const NEW: u16 = 1500;
+    let store = harness.fresh().await;
+    let (old, new) = (Scope::new("old"), Scope::new("new"));
+    let (day, moment) = (quota("sliding_log 1/day")?, quota("1/ms")?);
+    for (admits, what) in [(true, "at first"), (false, "after a crowd")] {
+        for key in (0..OLD).map(u16::to_be_bytes) {
+            let got = store.take(&[Demand::new(&old, &key, &day, 1)], None).await?;
+            ensure!(got.allowed() == admits, "{what}, old key {key:?}: expected {admits}, got {got:?}");
+        }
+        for key in (0..if admits { NEW } else { 0 }).map(u16::to_be_bytes) {
+            store.take(&[Demand::new(&new, &key, &moment, 1)], None).await?;
         }
     }
     Ok(())

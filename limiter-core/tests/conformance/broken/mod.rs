@@ -87,6 +87,7 @@ broken! {
     a_block_denies_until_its_end: Fault::AtLeastShortens;
     a_sweep_drops_only_what_is_idle: Fault::SweepsByAge;
     state_lasts_to_the_last_microsecond: Fault::ExpiresEarly;
+    crowds_of_new_keys_evict_nobody: Fault::EvictsTheOldest;
     real_time_does_not_expire_injected_time: Fault::ExpiresInRealTime;
     a_change_of_quota_carries_units_over: Fault::ForgetsAtAChange;
     a_look_does_not_write_a_change_of_quota: Fault::LooksWriteAChange;

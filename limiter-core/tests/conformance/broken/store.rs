@@ -33,6 +33,7 @@ pub(crate) enum Fault {
     DenialTakesFromTheFirst,
     DenialsCharge,
     DroppedFuturesKeepTheLock,
+    EvictsTheOldest,
     ExpiresEarly,
     ExpiresInRealTime,
     Fails,
@@ -194,6 +195,10 @@ impl Broken {
     fn keep(&self, keys: &mut HashMap<Name, Kept>, demand: &Demand<'_>, state: KeyState, now: Timestamp) {
         let kept = Kept { quota: self.quota(demand.quota), state, written: now, written_here: Instant::now() };
         keys.insert(self.name(demand.scope, demand.key), kept);
+        if self.fault == Fault::EvictsTheOldest && keys.len() > 1000 {
+            let oldest = keys.iter().min_by_key(|(_, kept)| kept.written_here).map(|(name, _)| name.clone());
+            keys.remove(&oldest.unwrap());
+        }
     }
 
     fn refuse(&self, demands: &[Demand<'_>]) -> Result<(), StoreError> {
