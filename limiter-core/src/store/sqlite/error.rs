@@ -27,6 +27,8 @@ pub(super) enum Fault {
     Garbled { what: &'static str, garbled: Garbled },
     /// A state made under a quota that the file does not hold.
     UnknownQuota,
+    /// Nobody waits for the answer any more; nobody sees this.
+    Unwanted,
     /// The answer never came: the store's thread ended.
     Lost,
     /// The store's thread could not be started.
@@ -47,9 +49,9 @@ impl<T> Doing<T> for Result<T, rusqlite::Error> {
 }
 
 impl Fault {
-    /// Whether it is about one key, and says nothing of the transaction around it.
-    pub(super) fn is_of_one_key(&self) -> bool {
-        matches!(self, Self::Garbled { .. } | Self::UnknownQuota)
+    /// Whether it is about one call, and says nothing of the transaction around it.
+    pub(super) fn is_of_one_call(&self) -> bool {
+        matches!(self, Self::Garbled { .. } | Self::UnknownQuota | Self::Unwanted)
     }
 
     /// Whether somebody else holds a lock.
@@ -77,7 +79,7 @@ impl Fault {
                 StoreErrorKind::Format
             }
             Self::Locked { .. } => StoreErrorKind::Unavailable,
-            Self::Lost | Self::NoThread(_) => StoreErrorKind::Other,
+            Self::Unwanted | Self::Lost | Self::NoThread(_) => StoreErrorKind::Other,
             Self::Sqlite { error, .. } => kind_of(error),
         }
     }
@@ -152,6 +154,7 @@ impl fmt::Display for Fault {
                     "the key's state was made under a quota that the file does not hold; a reset of the key forgets it"
                 )
             }
+            Self::Unwanted => write!(f, "nobody waits for the answer any more"),
             Self::Lost => write!(f, "the store's thread ended before it answered"),
             Self::NoThread(_) => write!(f, "the store's thread could not be started"),
             Self::Sqlite { doing, .. } => write!(f, "SQLite failed to {doing}"),

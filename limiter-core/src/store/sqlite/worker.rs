@@ -103,8 +103,9 @@ impl Worker {
         self.transaction(access, |worker, connection| {
             let mut answers = Vec::with_capacity(jobs.len());
             for job in jobs {
-                match worker.answer(connection, job) {
-                    Err(fault) if !fault.is_of_one_key() => return Err(fault),
+                let unwanted = job.is_unwanted(); // since the wait for the lock
+                match if unwanted { Err(Fault::Unwanted) } else { worker.answer(connection, job) } {
+                    Err(fault) if !fault.is_of_one_call() => return Err(fault),
                     answer => answers.push(answer),
                 }
             }
