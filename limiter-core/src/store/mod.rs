@@ -2,7 +2,7 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod background;
-#[cfg(any(feature = "shared", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 mod boot_clock;
 mod demand;
 mod erased;

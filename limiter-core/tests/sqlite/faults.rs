@@ -196,6 +196,18 @@ fn a_file_that_may_grow_no_more_is_full_and_answers_what_needs_no_room() {
 }
 
 #[test]
+fn a_file_full_of_idle_keys_makes_room_for_new_ones() {
+    let folder = Folder::new();
+    let store = SqliteStore::builder(folder.file()).max_bytes(100_000).build().unwrap();
+    let limiter = Limiter::builder("sliding_log 5/ms".parse().unwrap()).store(store).build();
+    assert!((0..100_000_u64).any(|i| limiter.blocking().check(i).is_err()), "it was never full");
+    let until = Instant::now() + Duration::from_secs(30);
+    while limiter.blocking().check("new").is_err() {
+        assert!(Instant::now() < until, "it stays full of keys that are idle");
+    }
+}
+
+#[test]
 fn a_full_disk_is_told_and_what_was_admitted_before_still_counts() {
     let folder = Folder::new();
     let worker = Worker::command(Task::Fill, &folder.file(), QUOTA, 1_000_000);

@@ -59,6 +59,11 @@ impl Fault {
         matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
     }
 
+    /// Whether there is no room left.
+    pub(super) fn is_full(&self) -> bool {
+        self.kind() == StoreErrorKind::Full
+    }
+
     /// Whether the connection may be of no use any more.
     pub(super) fn is_of_the_file(&self) -> bool {
         !self.is_busy() && !matches!(self.code(), None | Some(ErrorCode::DiskFull | ErrorCode::ConstraintViolation))

@@ -96,7 +96,7 @@ pub(super) fn state(state: &KeyState, blocks: &[Blocks]) -> Vec<u8> {
         Cells::Gcra(cells) => out.list(cells, |out, empty_at| out.number(*empty_at)),
         Cells::FixedWindow(cells) => out.list(cells, |out, cell| out.numbers([cell.index, cell.count])),
         Cells::SlidingWindow(cells) => {
-            out.list(cells, |out, cell| out.numbers([cell.index, cell.count, cell.previous]))
+            out.list(cells, |out, cell| out.numbers([cell.index, cell.count, cell.previous]));
         }
         Cells::SlidingLog(logs) => {
             out.number(logs.each().len() as u64);

@@ -65,7 +65,7 @@ pub(super) fn open(settings: &Settings) -> Result<(Connection, Anchor), Fault> {
     }
     let synchronous = if settings.sync_every_commit { "FULL" } else { "NORMAL" };
     sqlite.pragma_update(None, "synchronous", synchronous).doing("set how writes are synced")?;
-    sqlite.pragma_update(None, "journal_size_limit", 1 << 24).doing("set the size of the log")?;
+    set_sizes(&sqlite)?;
     if let Some(bytes) = settings.max_bytes {
         let page: i64 =
             sqlite.pragma_query_value(None, "page_size", |row| row.get(0)).doing("set the size of the file")?;
@@ -78,6 +78,16 @@ pub(super) fn open(settings: &Settings) -> Result<(Connection, Anchor), Fault> {
     }
     let anchor = anchor(&sqlite)?;
     Ok((sqlite, anchor))
+}
+
+/// Pages in memory, and how much is written before it goes from the log to the file, which waits for the disk: each several
+/// times SQLite's default, as many keys are written all over the file.
+fn set_sizes(sqlite: &Connection) -> Result<(), Fault> {
+    const DOING: &str = "set the size of the log";
+    const LOG_PAGES: i64 = 4096;
+    sqlite.pragma_update(None, "cache_size", -16_384).doing(DOING)?; // in KiB
+    sqlite.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).doing(DOING)?;
+    sqlite.pragma_update(None, "journal_size_limit", 2 * LOG_PAGES * 4096).doing(DOING)
 }
 
 /// Whether the file holds nothing yet; an error where it holds what is not ours or not known.

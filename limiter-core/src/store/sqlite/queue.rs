@@ -49,6 +49,7 @@ pub(super) struct Asked {
     pub(super) cost: u64,
 }
 
+#[allow(clippy::large_enum_variant)] // the largest is nearly all there are
 pub(super) enum Reply {
     Decision(Decision),
     State(Box<KeyState>, Timestamp),

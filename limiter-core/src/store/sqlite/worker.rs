@@ -88,6 +88,7 @@ impl Worker {
                     }
                     jobs = rest;
                 }
+                Err(fault) if jobs.len() == 1 && fault.is_full() && self.make_room() => {}
                 Err(fault) if jobs.len() == 1 => {
                     let fault = Arc::new(fault);
                     return jobs.into_iter().for_each(|job| job.promise.keep(Err(Arc::clone(&fault))));
@@ -110,7 +111,8 @@ impl Worker {
                 }
             }
             if access == Access::Write && worker.writes >= WRITES {
-                worker.drop_expired(connection)?;
+                let most = 2 * std::mem::take(&mut worker.writes);
+                worker.drop_expired(connection, most)?;
             }
             Ok(answers)
         })
@@ -242,13 +244,19 @@ impl Worker {
         self.states.save(connection, loaded, &asked.scope, &asked.quota, now)
     }
 
-    /// Drops some of the rows that were to be idle by now.
-    fn drop_expired(&mut self, connection: &mut Connection) -> Result<(), Fault> {
-        let most = 2 * std::mem::take(&mut self.writes);
-        for (place, id) in connection.expired(connection.anchor().now(), most)? {
-            self.states.delete(connection, &place, id)?;
+    /// Drops up to `most` of the rows that were to be idle by now; how many.
+    fn drop_expired(&mut self, connection: &mut Connection, most: u32) -> Result<usize, Fault> {
+        let expired = connection.expired(connection.anchor().now(), most)?;
+        for (place, id) in &expired {
+            self.states.delete(connection, place, *id)?;
         }
-        Ok(())
+        Ok(expired.len())
+    }
+
+    /// Whether idle rows could be dropped from a file that is full.
+    fn make_room(&mut self) -> bool {
+        let dropped = self.transaction(Access::Write, |worker, connection| worker.drop_expired(connection, SLICE));
+        dropped.is_ok_and(|dropped| dropped > 0)
     }
 
     /// Goes on with the sweep that came first.
