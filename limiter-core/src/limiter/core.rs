@@ -4,15 +4,16 @@ use crate::{
     Clock, Decision, Error, KeyState, Quota, Timestamp,
     error::StoreError,
     store::{Adjust, Demand, LocalStore, Scope, Store},
+    sync::{
+        RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     wait::{Queues, Sleep},
 };
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 

@@ -1,13 +1,17 @@
 //! The waiters of one key, in the order they came.
 
 use super::{queue::Queues, task::Task, waiter::Waiter};
-use crate::{Error, KeyState, Quota, Timestamp, algorithm::Projection};
-use std::{
-    collections::VecDeque,
+use crate::{
+    Error, KeyState, Quota, Timestamp,
+    algorithm::Projection,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
+};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
 
