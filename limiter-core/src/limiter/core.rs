@@ -222,7 +222,7 @@ impl Planned {
 
 /// The error of a cost that `quota` can never hold.
 pub(crate) fn never_fits(quota: &Quota, cost: u64) -> Error {
-    Error::NeverFits { cost, capacity: quota.capacity() }
+    Error::NeverFits { cost, capacity: quota.capacity(), part: None }
 }
 
 /// Refuses a cost that `quota` can never hold.
