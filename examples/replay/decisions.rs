@@ -35,7 +35,7 @@ pub(crate) fn answer(
     let mut answers = Answers { out, complaints, complained: false, events: 0, refused: 0 };
     for path in &args.files {
         let mut lines = Lines::open(path, stdin, &no_bar)?;
-        let answered = answers.to_lines(&mut lines, path, args.store);
+        let answered = answers.add(&mut lines, path, args.store);
         answered.with_context(|| format!("{}:{}", path.display(), lines.number()))?;
     }
     let Answers { complained, events, refused, .. } = answers;
@@ -54,7 +54,7 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    fn to_lines(&mut self, lines: &mut Lines<'_>, path: &Path, store: StoreChoice) -> anyhow::Result<()> {
+    fn add(&mut self, lines: &mut Lines<'_>, path: &Path, store: StoreChoice) -> anyhow::Result<()> {
         let mut trace = Err("an event before any header".to_owned());
         loop {
             let number = lines.number() + 1;
