@@ -1,7 +1,7 @@
 //! What can go wrong. A denial is not among it: that is a [`Decision`](crate::Decision).
 
 use crate::{Algorithm, Rate};
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 /// Why a rate or a quota was refused when it was built or read from text.
 ///
@@ -294,10 +294,11 @@ impl From<StoreError> for Error {
 /// assert!(failed.source().is_some_and(|source| source.is::<io::Error>()));
 /// assert!(matches!(Error::from(failed), Error::Store(_)));
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Shared, so that everybody who waited for one answer can be told.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// The kinds of [`StoreError`].
@@ -308,8 +309,23 @@ pub enum StoreErrorKind {
     DuplicateKey,
     /// More than 64 demands in one decision.
     TooManyDemands,
-    /// The store, or the way to it, does not answer.
+    /// The store, or the way to it, does not answer. Nothing was sent, or the answer says that nothing was done.
     Unavailable,
+    /// The store did not answer in time, or the connection broke after the question was sent: it may have been carried
+    /// out, and is never sent again by itself.
+    TimedOut,
+    /// A wrong address or setting.
+    Config,
+    /// The store may not do what is asked of it: a missing permission.
+    Permission,
+    /// The store can be read only: a replica, a file without the right to write.
+    ReadOnly,
+    /// The store is full: out of memory, disk or table.
+    Full,
+    /// What is stored is garbage, or of a format this release does not know.
+    Format,
+    /// More than this store can hold for one key.
+    TooLarge,
     /// Any other failure; see the error's source.
     Other,
 }
@@ -324,7 +340,7 @@ impl StoreError {
     /// The same error with what caused it.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..self }
+        Self { source: Some(Arc::from(source.into())), ..self }
     }
 
     /// What kind of failure it is.
@@ -342,6 +358,13 @@ impl fmt::Display for StoreError {
             }
             StoreErrorKind::TooManyDemands => "a decision is over at most 64 keys",
             StoreErrorKind::Unavailable => "the store does not answer",
+            StoreErrorKind::TimedOut => "the store did not answer in time; what was asked may have been done",
+            StoreErrorKind::Config => "the store's address or settings are wrong",
+            StoreErrorKind::Permission => "the store does not permit what it was asked",
+            StoreErrorKind::ReadOnly => "the store can only be read",
+            StoreErrorKind::Full => "the store is full",
+            StoreErrorKind::Format => "what is stored is not of a format that is known here",
+            StoreErrorKind::TooLarge => "the quota or the key needs more than this store can hold",
             StoreErrorKind::Other => "the store failed",
         })
     }

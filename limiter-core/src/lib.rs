@@ -21,10 +21,10 @@ pub use clock::{Clock, ManualClock, MonotonicClock, SystemClock, Timestamp};
 pub use decision::{Decision, RateState};
 pub use error::{Error, QuotaError, StoreError, StoreErrorKind};
 pub use key::{Key, KeyBuf};
-pub use limiter::{All, Ask, Limiter, LimiterBuilder};
+pub use limiter::{All, Ask, Blocking, Limiter, LimiterBuilder};
 pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
-pub use store::{LocalStore, MemoryStore, Store};
+pub use store::{DynStore, LocalStore, MemoryStore, Store};
 pub use wait::{Acquire, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture};
 #[cfg(feature = "futures")]
 pub use wait::{LimitedSink, LimitedStream};

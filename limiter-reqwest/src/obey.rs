@@ -23,7 +23,7 @@ pub(crate) fn asked_pause(status: StatusCode, headers: &HeaderMap, now: SystemTi
 
 /// Blocks `key` for `pause`, for everybody who uses the limiter's store; a longer block that stands already is kept.
 pub(crate) async fn pause<S: Store>(limiter: &Limiter<S>, key: &KeyBuf, pause: Duration) -> Result<(), Error> {
-    limiter.block_async(key, pause).await.map(drop)
+    limiter.block_at_least_async(key, pause).await.map(drop)
 }
 
 fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {

@@ -46,6 +46,8 @@ mod decide;
 mod fixed_window;
 pub(crate) mod gcra;
 mod projection;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod report;
 mod sliding_log;
 mod sliding_window;
 mod state;
@@ -55,9 +57,14 @@ pub use decide::{Mode, View, decide};
 pub(crate) use fixed_window::FixedWindow;
 pub(crate) use gcra::Gcra;
 pub(crate) use projection::Projection;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+pub(crate) use report::{RateReport, Report, judge};
 pub(crate) use sliding_log::SlidingLog;
 pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use state::Cells;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
+#[allow(unused_imports)]
+pub(crate) use state::Clipped;
 pub use state::KeyState;
 
 use smallvec::SmallVec;
@@ -108,6 +115,8 @@ pub(crate) trait Bank {
     fn pull_back(&self, state: &mut Self::State, now: u64);
     /// Refunds under every rate.
     fn refund(&self, state: &mut Self::State, now: u64, cost: u64, taken: u64);
+    /// Refunds under one rate only.
+    fn refund_of(&self, i: usize, state: &mut Self::State, now: u64, cost: u64, taken: u64);
 }
 
 impl<M: Meter> Bank for [M] {
@@ -154,6 +163,10 @@ impl<M: Meter> Bank for [M] {
 
     fn refund(&self, state: &mut Self::State, now: u64, cost: u64, taken: u64) {
         self.iter().zip(state).for_each(|(meter, state)| meter.refund(state, now, cost, taken));
+    }
+
+    fn refund_of(&self, i: usize, state: &mut Self::State, now: u64, cost: u64, taken: u64) {
+        self[i].refund(&mut state[i], now, cost, taken);
     }
 }
 

@@ -100,6 +100,12 @@ impl SlidingLog {
         log.settle(&view);
         log.push(view.stamp, self.room(&view, cost));
     }
+
+    fn refund(&self, log: &mut Log, now: u64, cost: u64, taken: u64) {
+        let view = self.view(log, log.gone, now);
+        log.settle(&view);
+        log.refund(self.stamp(taken), cost);
+    }
 }
 
 impl Bank for [SlidingLog] {
@@ -175,13 +181,14 @@ impl Bank for [SlidingLog] {
                 let removed = log.refund(rate.stamp(taken), cost);
                 first.iter_mut().filter(|first| removed.is_some_and(|number| **first > number)).for_each(|n| *n -= 1);
             }
-            _ => {
-                for (rate, log) in self.iter().zip(logs.apart()) {
-                    let view = rate.view(log, log.gone, now);
-                    log.settle(&view);
-                    log.refund(rate.stamp(taken), cost);
-                }
-            }
+            _ => self.iter().zip(logs.apart()).for_each(|(rate, log)| rate.refund(log, now, cost, taken)),
+        }
+    }
+
+    fn refund_of(&self, i: usize, logs: &mut Logs, now: u64, cost: u64, taken: u64) {
+        match self {
+            [_] => self.refund(logs, now, cost, taken),
+            _ => self[i].refund(&mut logs.apart()[i], now, cost, taken),
         }
     }
 }

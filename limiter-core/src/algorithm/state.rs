@@ -34,10 +34,18 @@ pub struct KeyState {
     /// Of a single bucket: the instant, in ticks, at which it would be empty had it held the reserved units alone. What
     /// is refunded of others does not let it fall below.
     pub(crate) reserved: u64,
-    /// Units in use that changes to a smaller rate, the only one of its quota, had no room for. A refund gives these
-    /// back first.
-    pub(crate) clipped: u64,
+    /// What changes to smaller rates had no room for.
+    pub(crate) clipped: Option<Box<Clipped>>,
     pub(crate) cells: Cells,
+}
+
+/// Units in use that a change to a smaller quota had no room for: the refund of an older take gives these back first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Clipped {
+    /// The instant of the last change. Later takes are counted in full.
+    pub(crate) changed_at: u64,
+    /// Units a rate.
+    pub(crate) units: SmallVec<[u64; 2]>,
 }
 
 /// What is kept for the rates; `Fresh` before the first write.
@@ -91,7 +99,7 @@ impl KeyState {
 
     /// Takes `cost` units as of the earliest instant at which they fit, where the state can lie that far ahead.
     fn reserve(&mut self, quota: &Quota, now: Timestamp, cost: u64) -> Decision {
-        let at = when(self, quota, now, cost, Duration::ZERO);
+        let at = when(self, quota, now, cost, Duration::ZERO, quota.reach());
         let first = decide(&mut [View { quota, state: self, cost }], now, Mode::Take);
         let is_far = at.saturating_since(now) > quota.reach() || self.blocked_until > now.as_micros();
         if first.allowed() || is_far || !decide(&mut [View { quota, state: self, cost }], at, Mode::Peek).allowed() {
@@ -121,15 +129,29 @@ impl KeyState {
     pub fn refund(&mut self, quota: &Quota, now: Timestamp, cost: u64, taken: Timestamp) {
         self.prepare(quota);
         let (now, taken) = (now.as_micros(), taken.as_micros());
-        let unseen = cost.min(self.clipped);
-        self.clipped -= unseen;
-        let cost = cost - unseen;
         let before = self.bucket().map_or(0, |empty_at| *empty_at);
-        with_cells!(quota, &mut self.cells, |bank, state| bank.refund(state, now, cost, taken), ());
+        match self.clipped.as_mut().filter(|clipped| taken <= clipped.changed_at) {
+            None => with_cells!(quota, &mut self.cells, |bank, state| bank.refund(state, now, cost, taken), ()),
+            Some(clipped) => with_cells!(
+                quota,
+                &mut self.cells,
+                |bank, state| for (i, units) in clipped.units.iter_mut().enumerate().take(bank.len()) {
+                    let unseen = cost.min(*units);
+                    *units -= unseen;
+                    bank.refund_of(i, state, now, cost - unseen, taken);
+                },
+                ()
+            ),
+        }
         let least = self.reserved.min(before);
         if let Some(empty_at) = self.bucket() {
             *empty_at = (*empty_at).max(least);
         }
+    }
+
+    /// Pulls back what lies too far ahead of `now`, as a take does.
+    pub(crate) fn pull_back(&mut self, quota: &Quota, now: Timestamp) {
+        with_cells!(quota, &mut self.cells, |bank, state| bank.pull_back(state, now.as_micros()), ());
     }
 
     /// The state of a single bucket, if that is what it is.
@@ -193,22 +215,26 @@ impl KeyState {
             |bank, state| (0..bank.len()).map(|i| bank.in_use(i, state, at)).collect(),
             SmallVec::new()
         );
+        let clipped_before =
+            |i: usize| self.clipped.as_ref().and_then(|clipped| clipped.units.get(i)).map_or(0, |u| *u);
         let most = used.iter().copied().max().unwrap_or(0);
+        let most_claimed = (0..used.len()).map(|i| used[i].saturating_add(clipped_before(i))).max().unwrap_or(0);
+        // Units in use, and with those that earlier changes had no room for.
         let carried = |rate: &Rate| {
             let same = old.rates().iter().position(|old| old.period_us() == rate.period_us());
-            same.and_then(|i| used.get(i).copied()).unwrap_or(most)
+            let of_same = same.and_then(|i| used.get(i).map(|used| (*used, used.saturating_add(clipped_before(i)))));
+            let (used, claimed) = of_same.unwrap_or((most, most_claimed));
+            let units = used.min(rate.capacity());
+            (units, if used == 0 { 0 } else { claimed - units })
         };
-        // One number cannot stand for several rates; beside a rate that has room, what another forgets still limits.
-        let clipped = match new.rates() {
-            [rate] if most > 0 => self.clipped.saturating_add(carried(rate).saturating_sub(rate.capacity())),
-            _ => 0,
-        };
+        let units: SmallVec<[u64; 2]> = new.rates().iter().map(|rate| carried(rate).1).collect();
+        let clipped = units.iter().any(|units| *units > 0).then(|| Box::new(Clipped { changed_at: at, units }));
         let mut cells = Cells::new(new);
         with_cells!(
             new,
             &mut cells,
             |bank, state| for (i, rate) in new.rates().iter().enumerate() {
-                let units = carried(rate).min(rate.capacity());
+                let (units, _) = carried(rate);
                 if units > 0 {
                     bank.take_of(i, state, at, units);
                 }
@@ -257,6 +283,26 @@ mod tests {
             let mut carried = state.carried_over(&old, &new, at(1_000_001));
             assert_eq!(remaining(&mut carried, &new, 1_000_001), left, "{new}");
         }
+    }
+
+    #[test]
+    fn a_refund_after_a_change_to_smaller_rates_gives_back_first_what_they_had_no_room_for() {
+        let [old, new]: [Quota; 2] =
+            ["fixed_window 10/min, 100/h", "fixed_window 5/min, 6/h"].map(|text| text.parse().unwrap());
+        let mut state = KeyState::default();
+        state.charge(&old, at(1_000_000), 8);
+        let mut state = state.carried_over(&old, &new, at(1_000_001)); // 3 too many for a minute, 2 for an hour
+        state.refund(&new, at(1_000_002), 3, at(1_000_000));
+        let left = |state: &mut KeyState| {
+            let decision = decide(&mut [View { quota: &new, state, cost: 0 }], at(1_000_003), Mode::Peek);
+            decision.rates().iter().map(crate::RateState::remaining).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&mut state), [0, 1]);
+        state.refund(&new, at(1_000_002), 2, at(1_000_000));
+        assert_eq!(left(&mut state), [2, 3]);
+        state.charge(&new, at(1_000_003), 2);
+        state.refund(&new, at(1_000_003), 2, at(1_000_003)); // taken after the change: all of it
+        assert_eq!(left(&mut state), [2, 3]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{Core, Limiter, core::Planned};
 use crate::{
     Decision, Error, Key, KeyBuf, MemoryStore,
     store::{Demand, LocalStore, Store},
+    wait::block_on,
 };
 use smallvec::SmallVec;
 use std::{fmt, sync::Arc};
@@ -127,7 +128,7 @@ impl<S: Store> All<S> {
     }
 
     fn first_behind_waiters(&self) -> Option<usize> {
-        self.asks.iter().position(|ask| ask.cost > 0 && ask.core.queues.has(ask.key.as_slice()))
+        self.asks.iter().position(|ask| ask.cost > 0 && ask.core.queues.has_refused(ask.key.as_slice()))
     }
 }
 
@@ -137,15 +138,7 @@ impl<S: LocalStore> All<S> {
     /// # Errors
     /// As [`check_async`](Self::check_async).
     pub fn check(&self) -> Result<Decision, Error> {
-        let (first, planned) = self.planned()?;
-        let demands = self.demands(&planned);
-        let Some(place) = self.first_behind_waiters() else {
-            return Ok(LocalStore::take(&first.store, &demands, first.clock())?);
-        };
-        let decision = LocalStore::peek(&first.store, &demands, first.clock())?;
-        let (ask, quota) = (&self.asks[place], &planned[place].quota);
-        let state = LocalStore::snapshot(&first.store, demands[place], first.clock());
-        Ok(ask.core.refuse_for_waiters(ask.key.as_slice(), quota, (place, ask.cost), decision, state))
+        block_on(self.check_async())
     }
 
     /// What [`check`](Self::check) would answer if nobody waited; takes nothing.
@@ -153,8 +146,7 @@ impl<S: LocalStore> All<S> {
     /// # Errors
     /// As [`check_async`](Self::check_async).
     pub fn peek(&self) -> Result<Decision, Error> {
-        let (first, planned) = self.planned()?;
-        Ok(LocalStore::peek(&first.store, &self.demands(&planned), first.clock())?)
+        block_on(self.peek_async())
     }
 }
 

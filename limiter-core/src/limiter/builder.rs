@@ -7,6 +7,7 @@ use super::{
 use crate::{
     Clock, MemoryStore,
     store::{Scope, Store},
+    sync::Mutex,
     wait::{Queues, Sleep, ThreadTimer},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -202,6 +203,7 @@ impl<S: Store> LimiterBuilder<S> {
             priority_step: self.priority_step,
             queues: Arc::new(Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter), self.at_once)),
             plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
+            heard: Mutex::new(None),
         }))
     }
 }

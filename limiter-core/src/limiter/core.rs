@@ -3,9 +3,9 @@
 use crate::{
     Clock, Decision, Error, KeyState, Quota, Timestamp,
     error::StoreError,
-    store::{Adjust, Demand, LocalStore, Scope, Store},
+    store::{Adjust, Demand, Scope, Store},
     sync::{
-        RwLock,
+        Mutex, MutexGuard, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     wait::{Queues, Sleep},
@@ -14,11 +14,14 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{Arc, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+/// How long a store's time is carried on by this machine's.
+const HEARD_LATELY: Duration = Duration::from_secs(60);
+
 pub(crate) struct Core<S: Store> {
-    pub(super) store: S,
+    pub(crate) store: S,
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(crate) sleep: Arc<dyn Sleep>,
     pub(crate) buffer: Duration,
@@ -27,6 +30,8 @@ pub(crate) struct Core<S: Store> {
     pub(crate) priority_step: Option<Duration>,
     pub(crate) queues: Arc<Queues>,
     pub(super) plan: Plans,
+    /// The store's time when it last answered, where it is not in this process.
+    pub(super) heard: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 /// Which quota each key is under, and the name their states are kept by.
@@ -58,6 +63,18 @@ pub(crate) struct Planned {
 }
 
 impl<S: Store> Core<S> {
+    /// The decision where the store is in this process, unless somebody waits for the key; `None` sends the caller on.
+    #[inline]
+    pub(super) fn check_now(&self, key: &[u8], cost: u64) -> Option<Result<Decision, Error>> {
+        if cost > 0 && self.queues.has_refused(key) {
+            return None;
+        }
+        self.with_demand(key, cost, |demand| match fits(demand.quota, cost) {
+            Ok(()) => Some(self.take_now(demand)?.map_err(Error::from)),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
     /// Runs `ask` with the demand of `cost` units for `key`.
     #[inline]
     pub(crate) fn with_demand<R>(&self, key: &[u8], cost: u64, ask: impl FnOnce(&Demand<'_>) -> R) -> R {
@@ -97,11 +114,28 @@ impl<S: Store> Core<S> {
     }
 
     pub(crate) async fn take(&self, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
-        Store::take(&self.store, &[self.planned(key).demand(key, cost)], self.clock()).await
+        let decision = Store::take(&self.store, &[self.planned(key).demand(key, cost)], self.clock()).await?;
+        if !self.store.is_local() && self.clock.is_none() {
+            *self.heard() = Some((decision.at(), Instant::now()));
+        }
+        Ok(decision)
     }
 
     pub(crate) async fn now(&self) -> Result<Timestamp, StoreError> {
         Store::now(&self.store, self.clock()).await
+    }
+
+    /// [`now`](Self::now), without a call to a store that has answered lately: for deadlines, late by a round trip.
+    pub(crate) async fn roughly_now(&self) -> Result<Timestamp, StoreError> {
+        let heard = *self.heard();
+        match heard.map(|(then, since)| (then, since.elapsed())) {
+            Some((then, elapsed)) if elapsed < HEARD_LATELY => Ok(then.saturating_add(elapsed)),
+            _ => self.now().await,
+        }
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<(Timestamp, Instant)>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn snapshot(&self, key: &[u8]) -> Option<(KeyState, Timestamp)> {
@@ -112,6 +146,12 @@ impl<S: Store> Core<S> {
         let decision = Store::adjust(&self.store, self.planned(key).demand(key, cost), adjust, self.clock()).await?;
         self.queues.nudge(key);
         Ok(decision)
+    }
+
+    pub(crate) async fn reset(&self, key: &[u8]) -> Result<(), Error> {
+        Store::reset(&self.store, self.planned(key).demand(key, 0).scope, key).await?;
+        self.queues.nudge(key);
+        Ok(())
     }
 
     /// How often the limiter was restarted: what was granted before knows nothing of what is in use now.
@@ -134,8 +174,8 @@ impl<S: Store> Core<S> {
     }
 
     /// The denial of a request that would overtake those who wait.
-    pub(super) async fn behind_waiters(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        let planned = self.planned(key);
+    #[cold]
+    pub(super) async fn behind_waiters(&self, planned: Planned, key: &[u8], cost: u64) -> Result<Decision, Error> {
         let decision = Store::peek(&self.store, &[planned.demand(key, cost)], self.clock()).await?;
         Ok(self.refuse_for_waiters(key, &planned.quota, (0, cost), decision, self.snapshot(key).await))
     }
@@ -153,24 +193,6 @@ impl<S: Store> Core<S> {
         let wait = expected.map(|at| at.saturating_since(decision.at()));
         let least = decision.retry_after().unwrap_or_default();
         decision.refused_for_waiters(place, wait.unwrap_or_default().max(least))
-    }
-}
-
-impl<S: LocalStore> Core<S> {
-    pub(super) fn adjust_now(&self, key: &[u8], cost: u64, adjust: Adjust) -> Result<Decision, Error> {
-        let decision =
-            self.with_demand(key, cost, |demand| LocalStore::adjust(&self.store, *demand, adjust, self.clock()))?;
-        self.queues.nudge(key);
-        Ok(decision)
-    }
-
-    #[cold]
-    pub(super) fn behind_waiters_now(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        let planned = self.planned(key);
-        let demand = planned.demand(key, cost);
-        let decision = LocalStore::peek(&self.store, &[demand], self.clock())?;
-        let state = LocalStore::snapshot(&self.store, demand, self.clock());
-        Ok(self.refuse_for_waiters(key, &planned.quota, (0, cost), decision, state))
     }
 }
 

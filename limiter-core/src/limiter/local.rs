@@ -1,15 +1,13 @@
 //! The calls that an in-process store answers at once.
 
-use super::{Limiter, fits};
+use super::Limiter;
 use crate::{
     Decision, Error, Key, Timestamp,
-    key::{KeyBuf, with_bytes},
+    key::with_bytes,
     store::{Adjust, LocalStore},
+    wait::block_on,
 };
 use std::time::Duration;
-
-/// How often `take_up_to` asks before it leaves the units to those who are faster.
-const TURNS: usize = 64;
 
 /// In-process stores: plain calls, which never block and, on memory, never fail for a cost that fits.
 impl<S: LocalStore> Limiter<S> {
@@ -59,15 +57,9 @@ impl<S: LocalStore> Limiter<S> {
     /// [`Error::NeverFits`] for a cost above the quota's capacity; [`Error::Store`], which memory never gives.
     #[inline]
     pub fn check_n(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
-        with_bytes(&key, |key| {
-            if cost > 0 && self.0.queues.has(key) {
-                fits(&self.0.quota(key), cost)?;
-                return self.0.behind_waiters_now(key, cost);
-            }
-            self.0.with_demand(key, cost, |demand| {
-                fits(demand.quota, cost)?;
-                Ok(LocalStore::take(&self.0.store, std::slice::from_ref(demand), self.0.clock())?)
-            })
+        with_bytes(&key, |key| match self.0.check_now(key, cost) {
+            Some(answer) => answer,
+            None => block_on(self.check_bytes(key, cost)), // denied at once, for the sake of those who wait
         })
     }
 
@@ -88,24 +80,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn take_up_to(&self, key: impl Key, most: u64) -> Result<(u64, Decision), Error> {
-        let key = KeyBuf::of(&key);
-        let mut wanted = most.min(self.0.quota(key.as_slice()).capacity());
-        for _ in 0..TURNS {
-            let decision = match self.check_n(&key, wanted) {
-                Ok(decision) => decision,
-                Err(Error::NeverFits { capacity, .. }) => {
-                    wanted = capacity; // the quota has shrunk since it was looked at
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            if decision.allowed() || decision.behind_waiters() || decision.remaining() == 0 {
-                return Ok((if decision.allowed() { wanted } else { 0 }, decision));
-            }
-            // Others may take some meanwhile; each turn asks for fewer, or finds none.
-            wanted = decision.remaining().min(wanted.saturating_sub(1));
-        }
-        Ok((0, self.peek(&key)?)) // others were faster every time
+        with_bytes(&key, |key| block_on(self.take_up_to_bytes(key, most)))
     }
 
     /// What a check of one unit would answer; takes nothing.
@@ -132,16 +107,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// As [`check_n`](Self::check_n).
     pub fn peek_n(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
-        with_bytes(&key, |key| {
-            if cost > 0 && self.0.queues.has(key) {
-                fits(&self.0.quota(key), cost)?;
-                return self.0.behind_waiters_now(key, cost);
-            }
-            self.0.with_demand(key, cost, |demand| {
-                fits(demand.quota, cost)?;
-                Ok(LocalStore::peek(&self.0.store, std::slice::from_ref(demand), self.0.clock())?)
-            })
-        })
+        with_bytes(&key, |key| block_on(self.peek_bytes(key, cost)))
     }
 
     /// Takes `cost` units without asking, into at most one full quota of debt: a penalty, or a cost known too late.
@@ -163,7 +129,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn charge(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
-        with_bytes(&key, |key| self.0.adjust_now(key, cost, Adjust::Charge))
+        with_bytes(&key, |key| block_on(self.0.adjust(key, cost, Adjust::Charge)))
     }
 
     /// Returns what a take of `cost` units at the instant `taken` ([`Decision::at`]) still holds; it never mints.
@@ -185,7 +151,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn refund(&self, key: impl Key, cost: u64, taken: Timestamp) -> Result<Decision, Error> {
-        with_bytes(&key, |key| self.0.adjust_now(key, cost, Adjust::Refund { taken }))
+        with_bytes(&key, |key| block_on(self.0.adjust(key, cost, Adjust::Refund { taken })))
     }
 
     /// Forgets a key: all its units are back, and its block is gone.
@@ -205,11 +171,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn reset(&self, key: impl Key) -> Result<(), Error> {
-        with_bytes(&key, |key| {
-            self.0.with_demand(key, 0, |demand| LocalStore::reset(&self.0.store, demand.scope, key))?;
-            self.0.queues.nudge(key);
-            Ok(())
-        })
+        with_bytes(&key, |key| block_on(self.0.reset(key)))
     }
 
     /// Denies every take for `key` during `duration` from now, whatever its quota says; zero ends a block.
@@ -238,12 +200,20 @@ impl<S: LocalStore> Limiter<S> {
         self.block_until(key, now.saturating_add(duration))
     }
 
+    /// Denies every take for `key` during at least `duration` from now: a block that ends later stays.
+    ///
+    /// # Errors
+    /// [`Error::Store`], which memory never gives.
+    pub fn block_at_least(&self, key: impl Key, duration: Duration) -> Result<Decision, Error> {
+        self.blocking().block_at_least(key, duration)
+    }
+
     /// Denies every take for `key` until the instant `until`; one in the past ends a block. See [`block`](Self::block).
     ///
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn block_until(&self, key: impl Key, until: Timestamp) -> Result<Decision, Error> {
-        with_bytes(&key, |key| self.0.adjust_now(key, 0, Adjust::Block { until }))
+        with_bytes(&key, |key| block_on(self.0.adjust(key, 0, Adjust::Block { until })))
     }
 
     /// Drops the states of idle keys, and says how many. Nobody must call it: idle keys are reclaimed as new ones come.

@@ -1,16 +1,19 @@
 //! The façade: a quota over a store.
 
 mod all;
+mod blocking;
 mod builder;
+mod calls;
 mod core;
 mod local;
 
 pub use all::{All, Ask};
+pub use blocking::Blocking;
 pub use builder::LimiterBuilder;
 pub(crate) use core::{Core, fits, never_fits};
 
 use crate::{
-    Decision, Error, Key, MemoryStore, Quota, QuotaError,
+    Error, Key, MemoryStore, Quota, QuotaError,
     key::{KeyBuf, with_bytes},
     store::{Adjust, Store},
     wait::{Acquire, Permit},
@@ -23,7 +26,8 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 /// | call | waits | for |
 /// | --- | --- | --- |
 /// | [`check`](Self::check), [`check_n`](Self::check_n) | no | in-process stores: a plain call |
-/// | [`check_async`](Self::check_async) | no | every store |
+/// | [`check_async`](Self::check_async), [`check_n_async`](Self::check_n_async) | no | every store |
+/// | [`blocking`](Self::blocking)`().check(..)` | no | every store, from code without a runtime |
 /// | [`acquire`](Self::acquire)`(..).await` | until the units are there | every store |
 /// | [`acquire`](Self::acquire)`(..).blocking()` | until the units are there | every store, without a runtime |
 /// | [`reserve`](Self::reserve) | no: it says how long to wait | every store |
@@ -142,40 +146,6 @@ impl Limiter {
 
 /// Every store.
 impl<S: Store> Limiter<S> {
-    /// Takes one unit if it is there; never waits.
-    ///
-    /// ```
-    /// use limiter_core::Limiter;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let limiter = Limiter::parse("5/s")?;
-    /// let decision = limiter.check_async("ada").await?;
-    /// assert_eq!((decision.allowed(), decision.remaining()), (true, 4));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Store`]. A denial is no error.
-    pub async fn check_async(&self, key: impl Key + Send) -> Result<Decision, Error> {
-        self.check_n_async(key, 1).await
-    }
-
-    /// Takes `cost` units if all of them are there; never waits. A cost of 0 looks only.
-    ///
-    /// # Errors
-    /// [`Error::NeverFits`] for a cost above the quota's capacity; [`Error::Store`].
-    pub async fn check_n_async(&self, key: impl Key + Send, cost: u64) -> Result<Decision, Error> {
-        let key = KeyBuf::of(&key);
-        let key = key.as_slice();
-        fits(&self.0.quota(key), cost)?;
-        if cost > 0 && self.0.queues.has(key) {
-            return self.0.behind_waiters(key, cost).await;
-        }
-        Ok(self.0.take(key, cost).await?)
-    }
-
     /// Takes one unit, and waits for it where it must: await the request, or call [`blocking`](Acquire::blocking).
     ///
     /// First come, first served on each key, whatever the costs; waiting on one key never delays another.
@@ -228,13 +198,16 @@ impl<S: Store> Limiter<S> {
     /// blocked until then; nothing is taken then. [`Error::NeverFits`];
     /// [`Error::Store`].
     pub async fn reserve(&self, key: impl Key + Send, cost: u64) -> Result<(Permit<S>, Duration), Error> {
-        let key = KeyBuf::of(&key);
-        let quota = self.0.quota(key.as_slice());
+        self.reserve_bytes(KeyBuf::of(&key).as_slice(), cost).await
+    }
+
+    async fn reserve_bytes(&self, key: &[u8], cost: u64) -> Result<(Permit<S>, Duration), Error> {
+        let quota = self.0.quota(key);
         fits(&quota, cost)?;
-        let decision = self.0.adjust(key.as_slice(), cost, Adjust::Reserve).await?;
+        let decision = self.0.adjust(key, cost, Adjust::Reserve).await?;
         if decision.allowed() {
             let wait = decision.at().saturating_since(self.0.now().await?);
-            return Ok((Permit::new(Arc::clone(&self.0), key, cost, decision, None), wait));
+            return Ok((Permit::new(Arc::clone(&self.0), KeyBuf::of(key), cost, decision, None), wait));
         }
         let needed = decision.retry_after().ok_or_else(|| never_fits(&quota, cost))?;
         Err(Error::WaitTooLong { needed, allowed: quota.reach().min(needed.saturating_sub(Duration::from_micros(1))) })
@@ -343,18 +316,6 @@ impl<S: Store> Limiter<S> {
     pub fn close_now(&self) {
         self.0.queues.close();
         self.0.queues.fail_all();
-    }
-
-    /// Denies every take for `key` during at least `duration` from now, whatever its quota says; a longer block stays.
-    ///
-    /// A block stands beside the units in use and leaves them alone. Who waits goes on waiting until it ends.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn block_async(&self, key: impl Key + Send, duration: Duration) -> Result<Decision, Error> {
-        let key = KeyBuf::of(&key);
-        let until = self.0.now().await?.saturating_add(duration);
-        self.0.adjust(key.as_slice(), 0, Adjust::BlockAtLeast { until }).await
     }
 
     pub(crate) fn core(&self) -> &Arc<Core<S>> {

@@ -30,5 +30,4 @@ pub use wrap::{Charge, WrappedFuture};
 
 pub(crate) use queue::Queues;
 pub(crate) use slots::Slot;
-#[cfg(test)]
 pub(crate) use task::block_on;

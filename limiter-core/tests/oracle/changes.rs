@@ -194,7 +194,7 @@ fn a_block_ends_at_its_instant() {
     assert_eq!((denied.remaining(), denied.blocked_for()), (0, Duration::from_micros(10)));
     clock.advance(Duration::from_micros(9));
     assert!(!limiter.check("k").unwrap().allowed());
-    super::reserve::now(limiter.block_async("k", Duration::ZERO)).unwrap();
+    super::reserve::now(limiter.block_at_least_async("k", Duration::ZERO)).unwrap();
     assert!(!limiter.check("k").unwrap().allowed(), "a longer block stays");
     limiter.block("k", Duration::ZERO).unwrap();
     assert!(limiter.check("k").unwrap().allowed());

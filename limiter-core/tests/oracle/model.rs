@@ -27,8 +27,10 @@ pub(crate) struct Key {
     pub(crate) spec: Spec,
     meters: Vec<Box<dyn Meter>>,
     blocked_until: i128,
-    /// Units in use that a change to a smaller rate, the only one, had no room for: refunds give them back first.
-    forgotten: i128,
+    /// Rate by rate, units in use that changes to smaller quotas had no room for: refunds of takes up to the last change,
+    /// at the instant beside them, give them back first.
+    forgotten: Vec<i128>,
+    changed_at: i128,
 }
 
 /// All keys, by number.
@@ -101,7 +103,7 @@ impl World {
 impl Key {
     pub(crate) fn new(spec: &Spec) -> Self {
         let meters = spec.rates.iter().map(|rate| rate.meter(spec.algorithm)).collect();
-        Self { spec: spec.clone(), meters, blocked_until: 0, forgotten: 0 }
+        Self { spec: spec.clone(), forgotten: vec![0; spec.rates.len()], meters, blocked_until: 0, changed_at: -1 }
     }
 
     fn wait(&self, now: i128, cost: i128) -> Option<i128> {
@@ -130,10 +132,11 @@ impl Key {
     }
 
     pub(crate) fn refund(&mut self, now: u64, cost: u64, taken: u64) {
-        let forgotten = self.forgotten.min(cost.into());
-        self.forgotten -= forgotten;
-        let cost = u64::try_from(i128::from(cost) - forgotten).unwrap();
-        self.meters.iter_mut().for_each(|m| m.refund(now.into(), cost.into(), taken.into()));
+        for (meter, forgotten) in self.meters.iter_mut().zip(&mut self.forgotten) {
+            let first = if i128::from(taken) <= self.changed_at { (*forgotten).min(cost.into()) } else { 0 };
+            *forgotten -= first;
+            meter.refund(now.into(), i128::from(cost) - first, taken.into());
+        }
     }
 
     pub(crate) fn block(&mut self, until: u64) {
@@ -145,18 +148,17 @@ impl Key {
         let used: Vec<i128> = self.meters.iter().map(|m| m.in_use(now.into())).collect();
         let most = used.iter().copied().max().unwrap();
         let mut changed = Self { blocked_until: self.blocked_until, ..Self::new(spec) };
-        if let ([rate], [meter]) = (&spec.rates[..], &changed.meters[..]) {
+        let most_claimed = used.iter().zip(&self.forgotten).map(|(used, forgotten)| used + forgotten).max().unwrap();
+        for (i, (rate, meter)) in spec.rates.iter().zip(&mut changed.meters).enumerate() {
             let same = self.spec.rates.iter().position(|old| old.period == rate.period);
-            let over = (same.map_or(most, |i| used[i]) - meter.capacity()).max(0);
-            changed.forgotten = if most > 0 { self.forgotten + over } else { 0 };
-        }
-        for (rate, meter) in spec.rates.iter().zip(&mut changed.meters) {
-            let same = self.spec.rates.iter().position(|old| old.period == rate.period);
-            let units = same.map_or(most, |i| used[i]).min(meter.capacity());
+            let (used, claimed) = same.map_or((most, most_claimed), |i| (used[i], used[i] + self.forgotten[i]));
+            let units = used.min(meter.capacity());
             if units > 0 {
                 meter.take(now.into(), units);
+                changed.forgotten[i] = claimed - units;
             }
         }
+        changed.changed_at = now.into();
         *self = changed;
     }
 }
@@ -164,7 +166,7 @@ impl Key {
 impl Clone for Key {
     fn clone(&self) -> Self {
         let meters = self.meters.iter().map(|m| m.copy()).collect();
-        Self { spec: self.spec.clone(), meters, blocked_until: self.blocked_until, forgotten: self.forgotten }
+        Self { spec: self.spec.clone(), meters, forgotten: self.forgotten.clone(), ..*self }
     }
 }
 

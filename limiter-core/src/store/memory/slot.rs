@@ -85,13 +85,13 @@ pub(super) fn quota_id(quota: &Quota) -> u64 {
 }
 
 fn bucket(empty_at: u64) -> KeyState {
-    KeyState { blocked_until: 0, reserved: 0, clipped: 0, cells: Cells::Gcra(smallvec![empty_at]) }
+    KeyState { blocked_until: 0, reserved: 0, clipped: None, cells: Cells::Gcra(smallvec![empty_at]) }
 }
 
 #[inline]
 fn as_bucket(state: &KeyState) -> Option<u64> {
-    match (&state.cells, state.blocked_until, state.reserved, state.clipped) {
-        (Cells::Gcra(cells), 0, 0, 0) => match cells.as_slice() {
+    match (&state.cells, state.blocked_until, state.reserved, &state.clipped) {
+        (Cells::Gcra(cells), 0, 0, None) => match cells.as_slice() {
             &[empty_at] => Some(empty_at),
             _ => None,
         },
