@@ -5,6 +5,7 @@ mod background;
 mod demand;
 mod erased;
 mod memory;
+mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
