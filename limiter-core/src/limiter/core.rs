@@ -13,11 +13,7 @@ use crate::{
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-<<<<<<< HEAD
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-=======
     sync::{Arc, PoisonError},
->>>>>>> leftovers
     time::{Duration, Instant},
 };
 
