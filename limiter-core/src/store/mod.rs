@@ -7,6 +7,7 @@ mod boot_clock;
 mod demand;
 mod erased;
 mod memory;
+mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
