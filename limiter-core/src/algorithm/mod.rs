@@ -66,6 +66,12 @@ pub(crate) use state::Cells;
 #[allow(unused_imports)]
 pub(crate) use state::Clipped;
 pub use state::KeyState;
+#[cfg(feature = "postgres")]
+pub(crate) use {
+    fixed_window::Counted,
+    sliding_log::{Logs, runs::Units},
+    sliding_window::Counts,
+};
 
 use smallvec::SmallVec;
 

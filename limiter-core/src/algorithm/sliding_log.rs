@@ -7,6 +7,9 @@
 //! that place and at the stamp of the unit that must leave first: a few steps a rate, whatever the limit. Rates whose
 //! logs differ (different cells, a debt that only some can hold, a clock that stepped back far) keep one each.
 
+#[cfg(feature = "postgres")]
+pub(crate) mod runs;
+
 use super::{Bank, Level};
 use crate::Rate;
 use smallvec::SmallVec;

@@ -19,6 +19,8 @@ mod stored_key;
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresStore, PostgresStoreBuilder};
 
 use crate::{Clock, Decision, KeyState, Timestamp, error::StoreError};
 use std::future::Future;
