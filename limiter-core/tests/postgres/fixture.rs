@@ -1,6 +1,7 @@
 //! Stores of a test's own on the one server of this binary.
 
 use crate::servers::{Database, PostgresServer};
+use deadpool_postgres::{Manager, Pool, tokio_postgres::NoTls};
 use limiter_core::{PostgresStore, store::PostgresStoreBuilder};
 use std::{
     sync::{
@@ -13,23 +14,34 @@ use std::{
 /// More than any call takes where many tests share two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The database that tests share whose stores have prefixes of their own.
+/// The database that tests share whose stores have prefixes or keys of their own.
 pub(crate) fn database() -> &'static Database<'static> {
     static DATABASE: OnceLock<Database<'static>> = OnceLock::new();
     DATABASE.get_or_init(|| PostgresServer::shared().fresh_database())
 }
 
-/// A store that shares nothing with another.
+/// A store that shares nothing with another but its tables and connections: its keys are hashed under a secret.
 pub(crate) fn fresh() -> PostgresStore {
-    builder(&database().url()).prefix(prefix()).build().unwrap()
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    let pool = POOL.get_or_init(|| {
+        let manager = Manager::new(database().url().parse().unwrap(), NoTls);
+        Pool::builder(manager).max_size(8).build().unwrap()
+    });
+    PostgresStore::from_pool(pool.clone()).timeout(PATIENCE).hash_keys(unique()).build().unwrap()
+}
+
+/// A store of default settings with tables of its own, and its prefix.
+pub(crate) fn with_tables() -> (PostgresStore, String) {
+    let prefix = unique();
+    (builder(&database().url()).prefix(&prefix).build().unwrap(), prefix)
 }
 
 pub(crate) fn builder(url: &str) -> PostgresStoreBuilder {
     PostgresStore::builder(url).timeout(PATIENCE).max_connections(4)
 }
 
-/// A prefix that no other store has.
-pub(crate) fn prefix() -> String {
-    static STORES: AtomicU32 = AtomicU32::new(0);
-    format!("test{}", STORES.fetch_add(1, Ordering::Relaxed))
+/// A name that no other has.
+pub(crate) fn unique() -> String {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    format!("test{}", NAMES.fetch_add(1, Ordering::Relaxed))
 }

@@ -1,12 +1,13 @@
 //! The Postgres store on real servers.
 
-#![cfg(feature = "postgres")]
+#![cfg(all(feature = "postgres", feature = "conformance"))]
 
 #[path = "../servers/mod.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod contract;
 mod fixture;
 
 mod traces {
