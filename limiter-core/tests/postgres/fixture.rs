@@ -2,12 +2,14 @@
 
 use crate::servers::{Database, PostgresServer};
 use deadpool_postgres::{Manager, Pool, tokio_postgres::NoTls};
-use limiter_core::{PostgresStore, store::PostgresStoreBuilder};
+use limiter_core::{Error, Limiter, PostgresStore, StoreError, StoreErrorKind, store::PostgresStoreBuilder};
 use std::{
+    error::Error as _,
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -44,4 +46,37 @@ pub(crate) fn builder(url: &str) -> PostgresStoreBuilder {
 pub(crate) fn unique() -> String {
     static NAMES: AtomicU32 = AtomicU32::new(0);
     format!("test{}", NAMES.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A limiter over `store` of 100 units a day, none of which come back while a test runs.
+pub(crate) fn hundred(store: &PostgresStore) -> Limiter<PostgresStore> {
+    Limiter::builder("sliding_log 100/10day".parse().unwrap()).name("hundred").store(store.clone()).build()
+}
+
+/// How many takes of one unit succeed, of `takes` in each of `threads` threads.
+pub(crate) fn admitted(limiter: &Limiter<PostgresStore>, threads: usize, takes: usize) -> usize {
+    thread::scope(|scope| {
+        let count = || (0..takes).filter(|_| limiter.blocking().check("hot").unwrap().allowed()).count();
+        let counts: Vec<_> = (0..threads).map(|_| scope.spawn(count)).collect();
+        counts.into_iter().map(|count| count.join().unwrap()).sum()
+    })
+}
+
+/// What failed, and all that its sources say.
+pub(crate) fn says(error: &StoreError) -> (StoreErrorKind, String) {
+    let (mut text, mut source) = (String::new(), error.source());
+    while let Some(error) = source {
+        text += &format!("{error}; ");
+        source = error.source();
+    }
+    (error.kind(), text)
+}
+
+/// The store's error of a call.
+pub(crate) fn failed<T>(answer: Result<T, Error>) -> StoreError {
+    match answer {
+        Err(Error::Store(error)) => error,
+        Err(other) => panic!("not an error of the store: {other}"),
+        Ok(_) => panic!("no error"),
+    }
 }

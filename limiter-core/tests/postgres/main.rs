@@ -1,14 +1,20 @@
 //! The Postgres store on real servers.
 
-#![cfg(all(feature = "postgres", feature = "conformance"))]
-
 #[path = "../servers/mod.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod callers;
 mod contract;
+mod faults;
+mod figures;
 mod fixture;
+mod lifetime;
+mod logs;
+mod processes;
+mod schema;
+mod sessions;
 
 mod traces {
     use super::{fixture::fresh, support};

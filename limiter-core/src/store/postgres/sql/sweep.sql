@@ -13,23 +13,24 @@ BEGIN
 END
 {body};
 
--- Deletes some runs of one log that no key has any more; how many, or 0 where there is none.
+-- Deletes up to `most` runs of up to a hundred logs that no key has any more; how many, the logs counted too.
 CREATE OR REPLACE FUNCTION {reclaim_runs}(most integer) RETURNS integer LANGUAGE plpgsql VOLATILE AS {body}
 #variable_conflict use_variable
 DECLARE
     log_id bigint;
     deleted integer;
+    done integer := 0;
 BEGIN
-    SELECT d.log INTO log_id FROM {dropped} d LIMIT 1 FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN 0;
-    END IF;
-    DELETE FROM {runs} WHERE ctid = ANY (ARRAY(SELECT r.ctid FROM {runs} r WHERE r.log = log_id LIMIT most));
-    GET DIAGNOSTICS deleted = ROW_COUNT;
-    IF deleted < most THEN
+    FOR log_id IN SELECT d.log FROM {dropped} d LIMIT 100 FOR UPDATE SKIP LOCKED LOOP
+        DELETE FROM {runs} WHERE ctid = ANY (ARRAY(SELECT r.ctid FROM {runs} r WHERE r.log = log_id LIMIT most));
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        done := done + deleted;
+        most := most - deleted;
+        EXIT WHEN most <= 0;
         DELETE FROM {dropped} d WHERE d.log = log_id;
-    END IF;
-    RETURN deleted + 1;
+        done := done + 1;
+    END LOOP;
+    RETURN done;
 END
 {body};
 
@@ -41,7 +42,7 @@ BEGIN
             SELECT t.key FROM {states} t WHERE t.expires < {clock}() ORDER BY t.expires LIMIT 64 FOR UPDATE SKIP LOCKED))
         RETURNING s.id, s.quota)
     INSERT INTO {dropped} (log) SELECT gone.id FROM gone WHERE gone.quota LIKE 'sliding_log %';
-    PERFORM {reclaim_runs}(256);
+    PERFORM {reclaim_runs}(500);
 END
 {body};
 
