@@ -91,10 +91,11 @@ fn another_format_and_other_routines_stand_beside_ours_untouched() {
     let limiter = hundred(&store);
     assert_eq!(limiter.blocking().check("ada").unwrap().remaining(), 99);
     assert_eq!(database.psql("SELECT count(*) FROM limiter_2_states"), "0");
-    let earlier = "CALL limiter_1_decide_00000000((SELECT array_agg(key) FROM limiter_1_states), \
-                   (SELECT array_agg(quota) FROM limiter_1_states), \
-                   '{4,1,1,3,864000000000,100,1,0,0,0,0}', NULL, true, '1000', NULL, NULL, NULL)";
-    database.psql(earlier);
+    let key = database.psql("SELECT encode(key, 'hex') FROM limiter_1_states");
+    database.psql(&format!(
+        "CALL limiter_1_decide_00000000(ARRAY['\\x{key}']::bytea[], '{{sliding_log 100/10day}}', \
+         '{{4,1,1,3,864000000000,100,1,0,0,0,0}}', NULL, true, '1000', NULL, NULL, NULL)"
+    ));
     assert_eq!(limiter.blocking().peek("ada").unwrap().remaining(), 98);
     let history = database.psql("SELECT format, routines FROM limiter_schema ORDER BY 1, 2");
     assert_eq!(history, format!("1|00000000\n1|{revision}\n2|{revision}"));

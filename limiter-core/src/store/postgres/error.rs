@@ -21,6 +21,8 @@ pub(super) enum Failure {
     Slow { budget: Duration },
     /// The server's answer, or a connection that broke after the question was sent.
     Server(tokio_postgres::Error),
+    /// An answer with other columns than were asked for.
+    Unreadable(tokio_postgres::Error),
     /// The tables or routines are not there and this role may not make them.
     MayNotCreate { schema: String, sql: String, error: tokio_postgres::Error },
     /// The tables are there and this role may not use them.
@@ -47,7 +49,7 @@ impl Failure {
             Self::Server(error) => server_kind(error),
             Self::MayNotCreate { .. } | Self::MayNotUse { .. } => Kind::Permission,
             Self::Standby => Kind::ReadOnly,
-            Self::Garbage { .. } => Kind::Format,
+            Self::Unreadable(_) | Self::Garbage { .. } => Kind::Format,
         }
     }
 
@@ -63,10 +65,9 @@ impl Failure {
         matches!(self.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
     }
 
-    /// Whether the tables or routines are not there, or were made anew under a running statement.
+    /// Whether the tables or routines are not there.
     pub(super) fn is_missing(&self) -> bool {
-        let missing =
-            [SqlState::UNDEFINED_FUNCTION, SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME, SqlState::UNDEFINED_COLUMN];
+        let missing = [SqlState::UNDEFINED_FUNCTION, SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
         self.code().is_some_and(|code| missing.contains(code))
     }
 }
@@ -114,6 +115,7 @@ impl fmt::Display for Failure {
                 Some(answer) => write!(f, "the server answered {}: {}", answer.code().code(), answer.message()),
                 None => f.write_str("the connection broke before the answer came"),
             },
+            Self::Unreadable(_) => f.write_str("a row or an answer has other columns than it should"),
             Self::MayNotCreate { schema, sql, error } => write!(
                 f,
                 "the tables are missing and this role may not create them in schema {schema:?} ({}); a superuser, the \
@@ -135,7 +137,7 @@ impl fmt::Display for Failure {
 impl StdError for Failure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Address(error) | Self::Server(error) | Self::MayNotCreate { error, .. } => Some(error),
+            Self::Address(error) | Self::Server(error) | Self::Unreadable(error) | Self::MayNotCreate { error, .. } => Some(error),
             Self::Pool(error) => Some(error),
             Self::Connect(error) => Some(error),
             _ => None,

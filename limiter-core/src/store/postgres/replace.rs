@@ -117,7 +117,7 @@ impl Replace<'_> {
         let mut now = self.injected;
         if now.is_none() {
             for row in rows {
-                let at: i64 = row.try_get(9).map_err(Failure::Server)?;
+                let at: i64 = row.try_get(9).map_err(Failure::Unreadable)?;
                 now = now.max(Some(Timestamp::from_micros(number(at))));
             }
         }
@@ -135,7 +135,7 @@ impl Replace<'_> {
 }
 
 fn read(row: &Row, quota: &Quota, now: Timestamp) -> Result<Loaded, Failure> {
-    let wrong = Failure::Server;
+    let wrong = Failure::Unreadable;
     let Some(version) = row.try_get(1).map_err(wrong)? else {
         return Ok(Loaded { version: 0, state: KeyState::default(), is_carried: false });
     };

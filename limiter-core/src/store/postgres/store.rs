@@ -403,7 +403,7 @@ impl Answer {
 /// A column of the only row of an answer.
 fn one<'a, T: FromSql<'a>>(rows: &'a [Row], column: usize) -> Result<T, Failure> {
     let row = rows.first().ok_or(Failure::Garbage { what: "the server's answer has no row" })?;
-    row.try_get(column).map_err(Failure::Server)
+    row.try_get(column).map_err(Failure::Unreadable)
 }
 
 pub(super) fn param(value: impl ToSql + Send + Sync + 'static, kind: Type) -> Param {

@@ -30,7 +30,7 @@ BEGIN
     IF kept.quota <> quota OR (kind IN (2, 3) AND kept.rest IS NOT NULL) THEN
         verdict := 2;
         RETURN;
-    ELSIF cardinality(cells) <> width THEN
+    ELSIF cardinality(cells) IS DISTINCT FROM width THEN
         verdict := 3;
         RETURN;
     END IF;

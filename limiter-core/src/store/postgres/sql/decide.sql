@@ -49,7 +49,7 @@ BEGIN
                 verdict := 2;
                 moment := coalesce(injected, {clock}());
                 RETURN;
-            ELSIF cardinality(kept.cells) <> asks[p + 2] * asks[p + 3] THEN
+            ELSIF cardinality(kept.cells) IS DISTINCT FROM (asks[p + 2] * asks[p + 3])::integer THEN
                 verdict := 3;
                 moment := coalesce(injected, {clock}());
                 RETURN;
