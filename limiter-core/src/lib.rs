@@ -26,6 +26,8 @@ pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};
 pub use wait::{Acquire, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture};
 #[cfg(feature = "futures")]

@@ -4,6 +4,8 @@
 //! comes to the same decision here, field by field.
 
 use super::Level;
+#[cfg(feature = "postgres")]
+use super::{Bank, View, decide, state::with_cells};
 use crate::{Decision, Quota, RateState, Timestamp};
 use smallvec::SmallVec;
 
@@ -27,6 +29,49 @@ pub(crate) struct RateReport {
     pub(crate) wait: u64,
     /// The time until one unit fits. Counts only where none is left.
     pub(crate) next_unit: u64,
+}
+
+#[cfg(feature = "postgres")]
+impl Report {
+    /// What a state that is held here says before anything is taken.
+    pub(crate) fn of(view: &View<'_>, now: Timestamp) -> Self {
+        let at = now.as_micros();
+        let blocked = view.state.blocked_until.saturating_sub(at);
+        let mut report = Self { wait: decide::wait(view, at), blocked, rates: SmallVec::new() };
+        report.look(view, at);
+        report
+    }
+
+    /// The same report after the view's cost was taken.
+    pub(crate) fn taken(mut self, view: &mut View<'_>, now: Timestamp) -> Self {
+        decide::settle(view, now.as_micros(), true);
+        self.look(view, now.as_micros());
+        self
+    }
+
+    fn look(&mut self, view: &View<'_>, at: u64) {
+        let cost = view.cost.min(view.quota.capacity());
+        self.rates = with_cells!(
+            view.quota,
+            &view.state.cells,
+            |bank, state| (0..bank.len())
+                .map(|i| RateReport {
+                    level: bank.level(i, state, at),
+                    wait: bank.wait(i, state, at, cost),
+                    next_unit: bank.wait(i, state, at, 1),
+                })
+                .collect(),
+            view.quota
+                .rates()
+                .iter()
+                .map(|rate| RateReport {
+                    level: Level { remaining: rate.capacity(), reset_after_us: 0 },
+                    wait: 0,
+                    next_unit: 0,
+                })
+                .collect()
+        );
+    }
 }
 
 /// The decision at `now` over demands, each a quota, a cost and what its rates say.

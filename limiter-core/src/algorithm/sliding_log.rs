@@ -9,6 +9,8 @@
 
 #[cfg(feature = "sqlite")]
 mod kept;
+#[cfg(feature = "postgres")]
+pub(crate) mod runs;
 
 use super::{Bank, Level};
 use crate::Rate;

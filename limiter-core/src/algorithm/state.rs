@@ -205,7 +205,7 @@ impl KeyState {
     }
 
     /// The instant from which the key [is idle](Self::is_idle) if nothing more is taken, or a later one.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn idle_at(&self, quota: &Quota, now: Timestamp) -> Timestamp {
         let at = now.as_micros();
         let reset_us = with_cells!(

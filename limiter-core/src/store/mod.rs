@@ -24,6 +24,8 @@ pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteStore, SqliteStoreBuilder};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresStore, PostgresStoreBuilder};
 
 use crate::{Clock, Decision, KeyState, Timestamp, error::StoreError};
 use std::future::Future;
