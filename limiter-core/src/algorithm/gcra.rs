@@ -43,6 +43,12 @@ impl Gcra {
         cost.min(self.burst).saturating_mul(self.unit) / self.per_us
     }
 
+    /// p and l: ticks a unit, and ticks a microsecond.
+    #[cfg(feature = "redis")]
+    pub(crate) fn interval(&self) -> (u64, u64) {
+        (self.unit, self.per_us)
+    }
+
     /// Ticks until the bucket is empty, at most two full buckets.
     #[inline]
     fn ticks(&self, empty_at: u64, now: u64) -> u64 {

@@ -59,12 +59,16 @@ pub(crate) use gcra::Gcra;
 pub(crate) use projection::Projection;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 pub(crate) use report::{RateReport, Report, judge};
+#[cfg(feature = "redis")]
+pub(crate) use sliding_log::Logs;
 pub(crate) use sliding_log::SlidingLog;
 pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use state::Cells;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
 #[allow(unused_imports)]
 pub(crate) use state::Clipped;
+#[cfg(feature = "redis")]
+pub(crate) use {fixed_window::Counted, sliding_window::Counts};
 pub use state::KeyState;
 
 use smallvec::SmallVec;

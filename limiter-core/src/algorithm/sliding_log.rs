@@ -12,6 +12,9 @@ use crate::Rate;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
+#[cfg(feature = "redis")]
+mod columns;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlidingLog {
     limit: u64,

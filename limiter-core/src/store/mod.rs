@@ -19,6 +19,8 @@ mod stored_key;
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
+#[cfg(feature = "redis")]
+pub use redis::{RedisStore, RedisStoreBuilder, RedisWarning};
 
 use crate::{Clock, Decision, KeyState, Timestamp, error::StoreError};
 use std::future::Future;
