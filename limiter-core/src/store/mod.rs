@@ -37,6 +37,8 @@ use std::future::Future;
 /// * **Nothing live is lost.** Idle keys vanish by themselves, never while they still limit anything.
 /// * **Cancellation.** A future dropped half-way leaves no lock, transaction or connection behind; its call may or may
 ///   not have happened.
+/// * **Polled anywhere.** Who waits is served by futures that run on whatever thread wakes them, also inside a waker: a
+///   store whose client needs a runtime hands its calls over to that runtime (spawns them), and awaits the handle.
 /// * **Clones share state.**
 ///
 /// In-process stores implement [`LocalStore`], which needs no futures; this trait is then given.
@@ -96,6 +98,12 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Whether the other handle is one of this very store, so that both can be decided on in one step.
     fn is_same(&self, other: &Self) -> bool;
+
+    /// Whether the store is in this process and decides in place: [`take_now`](Self::take_now) then always answers, and no
+    /// call is worth saving.
+    fn is_local(&self) -> bool {
+        false
+    }
 
     /// [`take`](Self::take) without a future, where the store is in this process; `None` sends the caller there.
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
@@ -319,6 +327,10 @@ impl<S: LocalStore> Store for S {
 
     fn is_same(&self, other: &Self) -> bool {
         LocalStore::is_same(self, other)
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
