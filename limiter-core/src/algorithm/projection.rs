@@ -20,7 +20,7 @@ impl Projection {
     /// The instant at which `cost` units, at most the capacity, can be granted after all that were before, with
     /// `slack` added to each wait.
     pub(crate) fn when(&mut self, quota: &Quota, cost: u64, slack: Duration) -> Timestamp {
-        when(&mut self.state, quota, self.at, cost, slack)
+        when(&mut self.state, quota, self.at, cost, slack, Timestamp::MAX)
     }
 
     /// Grants `cost` units at that instant.
@@ -31,12 +31,19 @@ impl Projection {
     }
 }
 
-/// The earliest instant from `at` on at which `state` admits `cost` units, with `slack` added to each wait; the end of
-/// time where it is not before that. Changes nothing.
-pub(super) fn when(state: &mut KeyState, quota: &Quota, mut at: Timestamp, cost: u64, slack: Duration) -> Timestamp {
+/// The earliest instant from `at` on at which `state` admits `cost` units, with `slack` added to each wait; one after
+/// `latest`, or the end of time, where it is not before that. Changes nothing.
+pub(super) fn when(
+    state: &mut KeyState,
+    quota: &Quota,
+    mut at: Timestamp,
+    cost: u64,
+    slack: Duration,
+    latest: Timestamp,
+) -> Timestamp {
     loop {
         match decide(&mut [View { quota, state, cost }], at, Mode::Peek).retry_after() {
-            Some(wait) if !wait.is_zero() && at < Timestamp::MAX => {
+            Some(wait) if !wait.is_zero() && at <= latest && at < Timestamp::MAX => {
                 at = at.saturating_add(wait.saturating_add(slack));
             }
             _ => return at,

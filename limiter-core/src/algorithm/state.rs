@@ -99,7 +99,8 @@ impl KeyState {
 
     /// Takes `cost` units as of the earliest instant at which they fit, where the state can lie that far ahead.
     fn reserve(&mut self, quota: &Quota, now: Timestamp, cost: u64) -> Decision {
-        let at = when(self, quota, now, cost, Duration::ZERO);
+        // A state far ahead of a clock that stepped back would take a step a period to come to its end.
+        let at = when(self, quota, now, cost, Duration::ZERO, now.saturating_add(quota.reach()));
         let first = decide(&mut [View { quota, state: self, cost }], now, Mode::Take);
         let is_far = at.saturating_since(now) > quota.reach() || self.blocked_until > now.as_micros();
         if first.allowed() || is_far || !decide(&mut [View { quota, state: self, cost }], at, Mode::Peek).allowed() {

@@ -8,4 +8,5 @@ mod servers;
 mod support;
 
 mod fresh;
+mod stream;
 mod traces;

@@ -9,8 +9,6 @@ local function open(key, ask, given)
     return s
 end
 
-local FOREIGN, DENIED, ALLOWED, CHANGED, RARE, STALE = -1, 0, 1, 2, 3, 4
-
 local function look(status, states)
     local reply = { status, now }
     for i, s in ipairs(states) do reply[i + 2] = s.kind and kind_of(s).seen(s) or '' end

@@ -2,6 +2,7 @@
 -- A value: version, quota (its length before it), flags, block, extras that only the client reads, then cells.
 local VERSION, PREFIX = 1, 1024
 local GCRA, FIXED_WINDOW, SLIDING_WINDOW, SLIDING_LOG = 1, 2, 3, 4
+local FOREIGN, DENIED, ALLOWED, CHANGED, RARE, STALE = -1, 0, 1, 2, 3, 4
 local unpack, pack, floor, max, min = struct.unpack, struct.pack, math.floor, math.max, math.min
 local now, injected
 
