@@ -67,9 +67,9 @@ pub(crate) use state::Cells;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
 #[allow(unused_imports)]
 pub(crate) use state::Clipped;
+pub use state::KeyState;
 #[cfg(feature = "redis")]
 pub(crate) use {fixed_window::Counted, sliding_window::Counts};
-pub use state::KeyState;
 
 use smallvec::SmallVec;
 

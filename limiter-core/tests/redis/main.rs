@@ -7,6 +7,11 @@ mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "conformance")]
+mod contract;
+mod faults;
 mod fresh;
+mod keys;
+mod scripts;
 mod stream;
 mod traces;

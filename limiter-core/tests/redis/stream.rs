@@ -102,9 +102,8 @@ impl Rng {
             30..35 => now + 1,
             35..55 => now + self.below(2 * period / rate.limit() + 2),
             55..68 => {
-                let waits = last.map_or([0, 0], |last| {
-                    [last.retry_after().map_or(0, micros), micros(last.reset_after())]
-                });
+                let waits =
+                    last.map_or([0, 0], |last| [last.retry_after().map_or(0, micros), micros(last.reset_after())]);
                 let wait = self.pick(&waits);
                 near(self, now.saturating_add(wait))
             }

@@ -26,9 +26,9 @@ impl Address {
         let (scheme, rest) = text.split_once("://").unwrap_or(("redis", text));
         let (base, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, hosts) = authority.rsplit_once('@').map_or(("", authority), |(_, hosts)| {
-            (&authority[..authority.len() - hosts.len()], hosts)
-        });
+        let (login, hosts) = authority
+            .rsplit_once('@')
+            .map_or(("", authority), |(_, hosts)| (&authority[..authority.len() - hosts.len()], hosts));
         let one = |login: &str, host: &str, path: &str| info(&format!("{base}://{login}{host}/{path}"));
         match kind {
             "" | "unix" => Ok(Self::One(info(text)?)),
@@ -82,12 +82,9 @@ fn info(text: &str) -> Result<ConnectionInfo, Failure> {
 /// `host` and `port` of another server, reached as `like` is.
 pub(super) fn at(like: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
     let addr = match like.addr() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
-            host: host.to_owned(),
-            port,
-            insecure: *insecure,
-            tls_params: tls_params.clone(),
-        },
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: *insecure, tls_params: tls_params.clone() }
+        }
         _ => ConnectionAddr::Tcp(host.to_owned(), port),
     };
     like.clone().set_addr(addr)
@@ -111,7 +108,9 @@ impl fmt::Debug for Address {
                 let sentinels: Vec<_> = sentinels.iter().map(show).collect();
                 f.debug_struct("Sentinel").field("sentinels", &sentinels).field("name", name).finish()
             }
-            Self::Cluster(nodes) => f.debug_tuple("Cluster").field(&nodes.iter().map(show).collect::<Vec<_>>()).finish(),
+            Self::Cluster(nodes) => {
+                f.debug_tuple("Cluster").field(&nodes.iter().map(show).collect::<Vec<_>>()).finish()
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! One server's connection: opened when needed, shared by all calls, opened anew with a backoff once it has ended.
 
 use super::error::Failure;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, PushInfo, PushKind, Value, aio::MultiplexedConnection,
+};
 use std::{
     sync::{
         Arc, Mutex as Shared, PoisonError,

@@ -91,8 +91,12 @@ impl fmt::Display for Failure {
             Self::Refused(error) => write!(f, "Redis refused: {error}"),
             Self::NoPrimary(name) => write!(f, "no sentinel that answers knows a primary named {name:?}"),
             Self::NoNode(slot) => write!(f, "no node of the Cluster that answers serves slot {slot}"),
-            Self::Version(found) => write!(f, "the server is version {found}; this store needs Redis 7 or later, or Valkey"),
-            Self::Foreign => write!(f, "a key of this store's namespace holds something else, or a later release's state"),
+            Self::Version(found) => {
+                write!(f, "the server is version {found}; this store needs Redis 7 or later, or Valkey")
+            }
+            Self::Foreign => {
+                write!(f, "a key of this store's namespace holds something else, or a later release's state")
+            }
             Self::Answer => write!(f, "Redis gave an answer that this store does not understand"),
             Self::TooManyRates => write!(f, "the quota has more rates than one value holds; about 16 are allowed"),
             Self::Contended => write!(f, "others changed the same key at each of many attempts; nothing was taken"),

@@ -207,8 +207,7 @@ fn decode_cells(from: &mut Bytes<'_>, quota: &Quota) -> Option<Cells> {
             Cells::FixedWindow(rates.iter().map(cell).collect::<Option<_>>()?)
         }
         Plan::SlidingWindow(rates) => {
-            let cell =
-                |_| Some(Counts { index: from.number(7)?, count: from.number(7)?, previous: from.number(7)? });
+            let cell = |_| Some(Counts { index: from.number(7)?, count: from.number(7)?, previous: from.number(7)? });
             Cells::SlidingWindow(rates.iter().map(cell).collect::<Option<_>>()?)
         }
         Plan::SlidingLog(rates) => Cells::SlidingLog(decode_log(from, rates.len())?),

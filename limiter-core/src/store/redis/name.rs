@@ -86,9 +86,12 @@ pub(super) fn slot(name: &[u8]) -> u16 {
 /// CRC-16/XMODEM, as the Cluster specification has it.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc: u16, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            if crc & 0x8000 > 0 { (crc << 1) ^ 0x1021 } else { crc << 1 }
-        })
+        (0..8).fold(
+            crc ^ (u16::from(*byte) << 8),
+            |crc, _| {
+                if crc & 0x8000 > 0 { (crc << 1) ^ 0x1021 } else { crc << 1 }
+            },
+        )
     })
 }
 
@@ -111,8 +114,7 @@ mod tests {
 
     #[test]
     fn no_two_keys_or_limiters_meet() {
-        let parts: [&[u8]; 12] =
-            [b"", b"a", b"}", b"{", b"a}", b"{a}", b"}:", b":", b"1:", b"}1:", b"a}:b", b"\0\xff"];
+        let parts: [&[u8]; 12] = [b"", b"a", b"}", b"{", b"a}", b"{a}", b"}:", b":", b"1:", b"}1:", b"a}:b", b"\0\xff"];
         for names in [names(None), names(Some("tag"))] {
             let all: Vec<Vec<u8>> = parts
                 .iter()

@@ -3,8 +3,7 @@
 use super::{
     client::Node,
     error::Failure,
-    format,
-    name,
+    format, name,
     reply::Seen,
     work::{Asked, Work},
 };

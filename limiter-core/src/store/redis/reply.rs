@@ -32,7 +32,11 @@ pub(super) enum Seen {
     /// All of it.
     Value(Vec<u8>),
     /// A log: its beginning, all of it where it is short, and the units that each rate has in use.
-    Log { head: Vec<u8>, whole: Vec<u8>, used: Vec<u64> },
+    Log {
+        head: Vec<u8>,
+        whole: Vec<u8>,
+        used: Vec<u64>,
+    },
 }
 
 impl Reply {

@@ -179,8 +179,7 @@ impl Work {
     ) -> Result<Adjusted, Failure> {
         let (question, clock) = (asked.question(true), clock(now));
         for _ in 0..ATTEMPTS {
-            let reply =
-                self.run(&script::WHOLE, asked.slot, &[&asked.name], &[&clock, &question], deadline).await?;
+            let reply = self.run(&script::WHOLE, asked.slot, &[&asked.name], &[&clock, &question], deadline).await?;
             let seen = reply.seen(0)?;
             let mut state = asked.state(&seen, reply.now)?.ok_or(Failure::Answer)?;
             let decision = state.adjust(&asked.quota, reply.now, asked.cost, adjust);
@@ -189,7 +188,8 @@ impl Work {
             }
             let new = asked.encode(&state, reply.now);
             let view = View { quota: &asked.quota, state: &mut state, cost: 0 };
-            let matters_until = reply.now.as_micros() + micros(decide(&mut [view], reply.now, Mode::Peek).reset_after());
+            let matters_until =
+                reply.now.as_micros() + micros(decide(&mut [view], reply.now, Mode::Peek).reset_after());
             if self.swap(&asked.name, &seen, &new, matters_until, now, deadline).await? {
                 return Ok(Adjusted::Decision(decision));
             }
