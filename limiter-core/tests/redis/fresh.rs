@@ -8,9 +8,12 @@ use limiter_core::{
     Decision, Quota, RedisStore, Store, StoreError, StoreErrorKind,
     store::{Demand, Scope},
 };
-use std::sync::{
-    Arc, LazyLock, Mutex, PoisonError, Weak,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// A server that several tests share, alive as long as any of them.
@@ -66,12 +69,12 @@ pub(crate) fn kind(result: Result<impl std::fmt::Debug, StoreError>) -> StoreErr
 
 /// Takes until one is admitted: a server that comes back needs a moment to be found.
 pub(crate) fn take_again(store: &RedisStore, key: &str, quota: &Quota) -> Decision {
-    let mut last = None;
+    let last = RefCell::new(None);
     eventually(
         || match take(store, key, quota, 1) {
             Ok(decision) => Some(decision),
             Err(error) => {
-                last = Some(format!("{error:?}"));
+                *last.borrow_mut() = Some(error);
                 None
             }
         },
