@@ -65,12 +65,12 @@ pub(crate) use state::Cells;
 pub use state::KeyState;
 
 // What stores that keep states in forms of their own take apart and put together.
-#[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
-pub(crate) use {fixed_window::Counted, sliding_log::Logs, sliding_window::Counts, state::Clipped};
-#[cfg(any(feature = "postgres", feature = "redis"))]
-pub(crate) use sliding_log::runs::Units;
 #[cfg(feature = "sqlite")]
 pub(crate) use sliding_log::Log;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) use sliding_log::runs::Units;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
+pub(crate) use {fixed_window::Counted, sliding_log::Logs, sliding_window::Counts, state::Clipped};
 
 use smallvec::SmallVec;
 

@@ -9,7 +9,7 @@
 
 #[cfg(feature = "sqlite")]
 mod kept;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) mod runs;
 
 use super::{Bank, Level};

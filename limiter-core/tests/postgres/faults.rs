@@ -9,9 +9,9 @@ use deadpool_postgres::{Manager, Pool, tokio_postgres::NoTls};
 use limiter_core::{PostgresStore, StoreErrorKind};
 use std::{
     future::Future,
+    io::Write,
     pin::pin,
     process::{Child, Command, Stdio},
-    io::Write,
     sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, Waker},
     thread,
@@ -276,7 +276,8 @@ impl Holder {
              SELECT pg_advisory_lock(1);\n"
         );
         psql.stdin.as_mut().unwrap().write_all(lock.as_bytes()).unwrap();
-        let is_locked = || database.psql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1") == "1";
+        let is_locked =
+            || database.psql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1") == "1";
         eventually(|| is_locked().then_some(()), || "the lock".to_owned());
         Self(psql)
     }

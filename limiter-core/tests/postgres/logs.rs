@@ -25,7 +25,11 @@ fn a_log_of_a_million_takes_decides_as_in_memory() {
     let demand = |cost| Demand::new(&scope, b"ada", &quota, cost);
     let take = |cost, micros: u64| {
         let ours = block_on(store.take(&[demand(cost)], Some(&at(micros)))).unwrap();
-        assert_eq!(ours, block_on(Store::take(&memory, &[demand(cost)], Some(&at(micros)))).unwrap(), "{cost} at {micros}");
+        assert_eq!(
+            ours,
+            block_on(Store::take(&memory, &[demand(cost)], Some(&at(micros)))).unwrap(),
+            "{cost} at {micros}"
+        );
     };
     let adjust = |cost, change, micros: u64| {
         let ours = block_on(store.adjust(demand(cost), change, Some(&at(micros)))).unwrap();

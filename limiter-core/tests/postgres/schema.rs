@@ -83,7 +83,8 @@ fn another_format_and_other_routines_stand_beside_ours_untouched() {
     let store = builder(&database.url()).build().unwrap();
     let sql = store.schema_sql();
     // A later format: other tables, in which nothing is as we know it.
-    let later = sql.replace("limiter_1_", "limiter_2_").replace("format 1", "format 2").replace("VALUES (1,", "VALUES (2,");
+    let later =
+        sql.replace("limiter_1_", "limiter_2_").replace("format 1", "format 2").replace("VALUES (1,", "VALUES (2,");
     database.psql(&later.replace("cells bigint[] NOT NULL", "cells_2 jsonb NOT NULL"));
     // An earlier release of this format: the same tables, other routines.
     let revision = revision(&store);
