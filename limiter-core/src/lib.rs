@@ -23,6 +23,8 @@ pub use key::{Key, KeyBuf};
 pub use limiter::{All, Ask, Blocking, Limiter, LimiterBuilder};
 pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub use store::SharedStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};
 pub use wait::{Acquire, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture};
 #[cfg(feature = "futures")]

@@ -54,12 +54,18 @@ mod state;
 
 pub(crate) use decide::decide_one;
 pub use decide::{Mode, View, decide};
+#[cfg(feature = "shared")]
+pub(crate) use fixed_window::Counted;
 pub(crate) use fixed_window::FixedWindow;
 pub(crate) use gcra::Gcra;
 pub(crate) use projection::Projection;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 pub(crate) use report::{RateReport, Report, judge};
 pub(crate) use sliding_log::SlidingLog;
+#[cfg(feature = "shared")]
+pub(crate) use sliding_log::{Log, Logs, Run};
+#[cfg(feature = "shared")]
+pub(crate) use sliding_window::Counts;
 pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use state::Cells;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]

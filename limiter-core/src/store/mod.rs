@@ -9,7 +9,7 @@ mod memory;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "shared")]
+#[cfg(all(feature = "shared", target_os = "linux"))]
 mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -19,9 +19,14 @@ mod stored_key;
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub use shared::{SharedStore, SharedStoreBuilder, SharedUsage};
 
 use crate::{Clock, Decision, KeyState, Timestamp, error::StoreError};
 use std::future::Future;
+
+/// The most demands of one decision: as many as [`Decision::denied`] can tell apart.
+pub(crate) const MOST_DEMANDS: usize = 64;
 
 /// The contract of every store.
 ///
