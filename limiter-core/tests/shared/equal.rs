@@ -90,7 +90,7 @@ fn run(seed: u64, quotas: &[&str], steps: usize) {
     let usage = shared.usage();
     assert_eq!((usage.overflow_states, usage.recovered, usage.coarsened), (0, 0, 0));
     // Nothing of the pool is lost: with all idle, no block is taken.
-    LocalStore::sweep(&shared, Some(&at(now + 40_000_000_000))).unwrap();
+    LocalStore::sweep(&shared, Some(&at(now + 200_000_000_000))).unwrap();
     assert_eq!((shared.usage().keys, shared.usage().log_entries), (0, 0), "{:?}", shared.usage());
 }
 

@@ -4,6 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod equal;
+mod files;
+mod full;
+mod kills;
+mod processes;
+mod stopped;
 #[path = "../support/mod.rs"]
 mod support;
 mod traces;

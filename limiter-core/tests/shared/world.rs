@@ -1,13 +1,13 @@
 //! Folders, files and child processes of these tests.
 
 use limiter_core::{
-    LocalStore, Quota, SharedStore, Timestamp,
+    Clock, LocalStore, Quota, SharedStore, Timestamp,
     store::{Demand, Scope, SharedStoreBuilder},
 };
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process,
+    process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -56,6 +56,38 @@ pub(crate) fn at(micros: u64) -> Timestamp {
 pub(crate) fn take(store: &SharedStore, scope: &Scope, key: u64, quota: &Quota, now: Option<Timestamp>) -> bool {
     let key = key.to_le_bytes();
     let demand = Demand::new(scope, &key, quota, 1);
-    let clock = now.as_ref().map(|now| now as &dyn limiter_core::Clock);
+    let clock = now.as_ref().map(|now| now as &dyn Clock);
     LocalStore::take(store, &[demand], clock).unwrap().allowed()
+}
+
+/// Units of a key in use.
+pub(crate) fn in_use(store: &SharedStore, scope: &Scope, key: u64, quota: &Quota) -> u64 {
+    let key = key.to_le_bytes();
+    let seen = LocalStore::peek(store, &[Demand::new(scope, &key, quota, 0)], None).unwrap();
+    quota.rates()[0].limit() - seen.rates()[0].remaining()
+}
+
+const FILE: &str = "LIMITER_TEST_SHARED_FILE";
+const TASK: &str = "LIMITER_TEST_SHARED_TASK";
+
+/// This test binary once more, running the ignored test `child` with this file and task.
+pub(crate) fn spawn(child: &str, file: &Path, task: u64) -> Child {
+    spawn_as(Command::new(env::current_exe().unwrap()), child, file, task)
+}
+
+/// The same, with what the command was prepared for.
+pub(crate) fn spawn_as(mut command: Command, child: &str, file: &Path, task: u64) -> Child {
+    command
+        .args(["--exact", child, "--ignored", "--nocapture", "--quiet", "--test-threads=1"])
+        .env(FILE, file)
+        .env(TASK, task.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The file and the task of a child; `None` where the test binary was asked to run everything that is ignored.
+pub(crate) fn task() -> Option<(PathBuf, u64)> {
+    Some((env::var_os(FILE)?.into(), env::var(TASK).ok()?.parse().unwrap()))
 }

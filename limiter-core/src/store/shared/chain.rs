@@ -7,14 +7,11 @@
 //! the slot: whoever takes such a step over looks for it.
 
 use super::{
-    core::Words,
     layout::{BLOCK_RUNS, header},
+    words::Words,
 };
 use crate::algorithm::{Log, Run};
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::atomic::Ordering::{Relaxed, SeqCst},
-};
+use std::collections::{HashSet, VecDeque};
 
 /// The words of a rate's log in its slot.
 pub(super) const LOG_WORDS: usize = 5;
@@ -157,28 +154,27 @@ pub(super) struct Blocks {
 /// A free block, from now on the slot's.
 fn claim(words: Words<'_>, slot: usize) -> Option<u32> {
     let blocks = words.layout.blocks;
-    let next = words.at(header::NEXT_BLOCK);
-    let start = usize::try_from(next.load(Relaxed)).unwrap_or(0) % blocks;
+    let start = usize::try_from(words.get(header::NEXT_BLOCK)).unwrap_or(0) % blocks;
     let block = (start..blocks).chain(0..start).find(|&block| {
-        let claim = words.at(words.layout.claim(block));
-        claim.load(Relaxed) == 0 && claim.compare_exchange(0, slot as u64 + 1, SeqCst, SeqCst).is_ok()
+        let claim = words.layout.claim(block);
+        words.get(claim) == 0 && words.swap(claim, 0, slot as u64 + 1)
     })?;
-    next.store(block as u64 + 1, Relaxed);
+    words.set(header::NEXT_BLOCK, block as u64 + 1);
     u32::try_from(block).ok()
 }
 
 pub(super) fn free(words: Words<'_>, block: u32) {
-    words.at(words.layout.claim(block as usize)).store(0, SeqCst);
+    words.store(words.layout.claim(block as usize), 0);
 }
 
 /// Frees what a slot, owned by the caller, claims and does not link.
 pub(super) fn free_unlinked(words: Words<'_>, slot: usize) {
     let linked: HashSet<u32> = super::slot::chains(words, slot).flat_map(|chain| chain.blocks(words)).collect();
     for block in 0..words.layout.blocks {
-        let claim = words.at(words.layout.claim(block));
+        let claim = words.layout.claim(block);
         let is_linked = u32::try_from(block).is_ok_and(|block| linked.contains(&block));
-        if claim.load(SeqCst) == slot as u64 + 1 && !is_linked {
-            claim.store(0, SeqCst);
+        if words.load(claim) == slot as u64 + 1 && !is_linked {
+            words.store(claim, 0);
         }
     }
 }
@@ -186,14 +182,13 @@ pub(super) fn free_unlinked(words: Words<'_>, slot: usize) {
 /// Frees what of these chains the slot claims.
 pub(super) fn free_all(words: Words<'_>, slot: usize, chains: &[Chain]) {
     for block in chains.iter().flat_map(|chain| chain.blocks(words)) {
-        let claim = words.at(words.layout.claim(block as usize));
-        let _ = claim.compare_exchange(slot as u64 + 1, 0, SeqCst, SeqCst);
+        words.swap(words.layout.claim(block as usize), slot as u64 + 1, 0);
     }
 }
 
 /// Blocks in use.
 pub(super) fn used(words: Words<'_>) -> usize {
-    (0..words.layout.blocks).filter(|&block| words.at(words.layout.claim(block)).load(Relaxed) != 0).count()
+    (0..words.layout.blocks).filter(|&block| words.get(words.layout.claim(block)) != 0).count()
 }
 
 fn run_at(words: Words<'_>, block: u32, run: usize) -> usize {

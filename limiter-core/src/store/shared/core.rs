@@ -4,10 +4,10 @@ use super::{
     clock,
     error::Fault,
     file::{self, Opened},
-    head::Head,
     layout::{LATEST_STEP_US, Layout, header},
     owner::Me,
     restore,
+    words::{Name, Words},
 };
 use crate::{Clock, Quota, Timestamp, store::Scope};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -16,13 +16,7 @@ use std::{
     fs::File,
     hash::Hasher,
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Relaxed, Release, SeqCst},
-        },
-    },
+    sync::{Mutex, PoisonError, atomic::Ordering::SeqCst},
     time::Duration,
 };
 
@@ -41,14 +35,6 @@ pub(super) struct Core {
     /// Quotas that slots were made under, by fingerprint: built once a process.
     quotas: Mutex<HashMap<u64, Quota>>,
     _locked: File,
-}
-
-/// A key as the file knows it: a keyed hash, and where its slot can be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Name {
-    /// What tags show; never 0.
-    pub(super) first: u64,
-    pub(super) second: u64,
 }
 
 /// Quotas a process keeps built.
@@ -71,7 +57,7 @@ impl Core {
 
     #[inline]
     pub(super) fn words(&self) -> Words<'_> {
-        Words { words: self.map.words(), layout: &self.layout }
+        Words::new(self.map.words(), &self.layout)
     }
 
     /// The time: the caller's, else the file's own.
@@ -83,9 +69,9 @@ impl Core {
     #[inline]
     fn now(&self) -> Timestamp {
         let now = clock::now(self.anchor);
-        let latest = self.words().at(header::LATEST);
-        if now.as_micros() >= latest.load(Relaxed).saturating_add(LATEST_STEP_US) {
-            latest.fetch_max(now.as_micros(), SeqCst);
+        let words = self.words();
+        if now.as_micros() >= words.get(header::LATEST).saturating_add(LATEST_STEP_US) {
+            words.raise(header::LATEST, now.as_micros());
         }
         now
     }
@@ -122,79 +108,5 @@ impl Core {
         }
         quotas.insert(fingerprint, built.clone());
         Some(built)
-    }
-}
-
-/// The words of a file, by what they mean.
-#[derive(Clone, Copy)]
-pub(super) struct Words<'a> {
-    words: &'a [AtomicU64],
-    pub(super) layout: &'a Layout,
-}
-
-impl<'a> Words<'a> {
-    pub(super) fn new(words: &'a [AtomicU64], layout: &'a Layout) -> Self {
-        Self { words, layout }
-    }
-
-    #[inline]
-    pub(super) fn at(self, at: usize) -> &'a AtomicU64 {
-        &self.words[at]
-    }
-
-    /// A word of what a head guards. Whoever reads one that a step wrote sees, by this order, that step in the head too.
-    #[inline]
-    pub(super) fn get(self, at: usize) -> u64 {
-        self.words[at].load(Acquire)
-    }
-
-    #[inline]
-    pub(super) fn set(self, at: usize, value: u64) {
-        self.words[at].store(value, Release);
-    }
-
-    #[inline]
-    pub(super) fn head(self, slot: usize) -> Head {
-        Head::from_word(self.words[self.layout.slot(slot)].load(SeqCst))
-    }
-
-    pub(super) fn set_head(self, slot: usize, head: Head) {
-        self.words[self.layout.slot(slot)].store(head.word(), SeqCst);
-    }
-
-    /// Whether the head was `old`, and now is `new`.
-    #[inline]
-    pub(super) fn swap_head(self, slot: usize, old: Head, new: Head) -> bool {
-        self.words[self.layout.slot(slot)].compare_exchange(old.word(), new.word(), SeqCst, SeqCst).is_ok()
-    }
-
-    #[inline]
-    pub(super) fn tag(self, slot: usize) -> u64 {
-        self.words[self.layout.tag(slot)].load(SeqCst)
-    }
-
-    pub(super) fn set_tag(self, slot: usize, tag: u64) {
-        self.words[self.layout.tag(slot)].store(tag, SeqCst);
-    }
-
-    pub(super) fn count(self, counter: usize) {
-        self.words[counter].fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn overflow_is_used(self) -> bool {
-        self.words[header::OVERFLOW_USED].load(SeqCst) != 0
-    }
-
-    /// The slots a key can have, in the order they are tried.
-    #[inline]
-    pub(super) fn places(self, name: Name) -> impl Iterator<Item = usize> + Clone {
-        let half = u64::from(u32::MAX);
-        let (high, low) = (name.second >> 32, name.second & half);
-        let size = self.layout.group_size as u64;
-        // Both are less than what they are taken by, which are sizes of this machine's memory.
-        let group = usize::try_from(high % self.layout.groups as u64).unwrap_or(0);
-        let start = usize::try_from(low % size).unwrap_or(0);
-        let slots = self.layout.group(group);
-        (slots.start + start..slots.end).chain(slots.start..slots.start + start)
     }
 }

@@ -1,7 +1,7 @@
 //! Decisions and adjustments: first from what can be read, and where they write, again as a step.
 
 use super::{
-    core::{Core, Name},
+    core::Core,
     error::{Fault, LONGEST_LOG},
     layout::{LARGE_ENTRIES, header},
     record::Outcome,
@@ -9,6 +9,7 @@ use super::{
     step::Step,
     table::Claim,
     wait::Patience,
+    words::Name,
 };
 use crate::{
     Algorithm, Clock, Decision, KeyState, Quota, Timestamp,
@@ -16,7 +17,6 @@ use crate::{
     store::{Adjust, Demand, MOST_DEMANDS},
 };
 use smallvec::SmallVec;
-use std::sync::atomic::Ordering::SeqCst;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
@@ -58,7 +58,7 @@ impl Core {
             if let Some(decision) = self.attempt(&asked, clock, ask, &mut patience)? {
                 return Ok(decision);
             }
-            patience.turn(self.budget).map_err(|waited| Fault::Contended { waited })?;
+            patience.attempt(self.budget).map_err(|waited| Fault::Contended { waited })?;
         }
     }
 
@@ -76,7 +76,7 @@ impl Core {
             if let (true, [asked], [seen]) = (self.is_still(&seen), &asked[..], &seen[..]) {
                 return Ok((self.state(asked, seen, now)?, now));
             }
-            patience.turn(self.budget).map_err(|waited| Fault::Contended { waited })?;
+            patience.attempt(self.budget).map_err(|waited| Fault::Contended { waited })?;
         }
     }
 
@@ -282,7 +282,7 @@ impl Core {
             }
         }
         // Said before anything is put there, so that whoever makes a slot from here on looks there too.
-        self.words().at(header::OVERFLOW_USED).store(1, SeqCst);
+        self.words().store(header::OVERFLOW_USED, 1);
         Ok(Some(Place::Overflow))
     }
 
@@ -300,7 +300,7 @@ impl Core {
         let name = if is_blocked { asked.name } else { asked.way };
         if !is_blocked {
             state.blocked_until = 0; // a block that is over is nobody else's
-            self.words().count(header::OVERFLOW_WRITES);
+            self.words().add(header::OVERFLOW_WRITES, 1);
         }
         let shared = seen.ways.iter().find(|way| !is_blocked && way.name() == asked.way);
         if let Some(shared) = shared {
@@ -351,7 +351,7 @@ impl Core {
                 (0, _) => drop(self.make_room(name, false, now)?),
                 (_, Cells::SlidingLog(logs)) => {
                     if attempt == 1 {
-                        words.count(header::COARSENED);
+                        words.add(header::COARSENED, 1);
                     }
                     // A single run needs no block, so this ends.
                     logs.coarsen(if attempt > 2 { 1 } else { longest(logs) / 4 });

@@ -1,9 +1,10 @@
 //! One rate of a bucket or of a fixed window, without a block: one compare-and-swap of the slot's head.
 
 use super::{
-    core::{Core, Name},
+    core::Core,
     packed::Packed,
     slot::{BASE, FINGERPRINT, FIRST, IS_PACKED, META, SECOND},
+    words::Name,
 };
 use crate::{
     Clock, Decision, Rate,

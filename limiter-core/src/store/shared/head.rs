@@ -11,6 +11,9 @@ const LIVE: u64 = 1 << 62;
 const GENERATION: u64 = (1 << 62) - (1 << PAYLOAD_BITS);
 const PAYLOAD: u64 = (1 << PAYLOAD_BITS) - 1;
 
+/// The bits of a record's number, where a step owns the slot.
+const RECORD_BITS: u32 = 16;
+
 /// The bits of a packed state.
 pub(super) const PAYLOAD_BITS: u32 = 48;
 
@@ -23,9 +26,9 @@ impl Head {
         self.0
     }
 
-    /// Owned by the step of this record.
-    pub(super) fn owned_by(record: usize) -> Self {
-        Self(OWNED | record as u64)
+    /// Owned by the step of this number, of this record.
+    pub(super) fn owned_by(record: usize, step: u64) -> Self {
+        Self(OWNED | (step << RECORD_BITS) & (LIVE - 1) | record as u64)
     }
 
     #[inline]
@@ -35,7 +38,7 @@ impl Head {
 
     /// The record of the step that owns the slot.
     pub(super) fn record(self) -> usize {
-        usize::try_from(self.0 & PAYLOAD).unwrap_or(usize::MAX)
+        usize::try_from(self.0 & ((1 << RECORD_BITS) - 1)).unwrap_or(usize::MAX)
     }
 
     /// Whether the slot holds a key and nobody owns it.
@@ -90,8 +93,9 @@ mod tests {
             head = if i % 3 == 0 { next.next_free() } else { next };
             assert!(head.is_free() == (i % 3 == 0) && !head.is_owned());
         }
-        let owned = Head::owned_by(200);
+        let owned = Head::owned_by(200, u64::MAX);
         assert!(owned.is_owned() && !owned.is_settled() && !owned.is_free());
         assert_eq!(owned.record(), 200);
+        assert_ne!(Head::owned_by(200, 1), Head::owned_by(200, 2));
     }
 }

@@ -8,6 +8,7 @@ mod decide;
 mod error;
 mod fast;
 mod file;
+mod fuse;
 mod head;
 mod layout;
 mod map;
@@ -18,8 +19,11 @@ mod restore;
 mod slot;
 mod step;
 mod table;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod wait;
+mod words;
 
 pub use builder::SharedStoreBuilder;
 pub use usage::SharedUsage;

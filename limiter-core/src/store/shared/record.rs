@@ -6,12 +6,11 @@
 
 use super::{
     chain,
-    core::Words,
     head::Head,
     layout::{ENTRY_HEADER, Layout, header},
     owner::Owner,
+    words::Words,
 };
-use std::sync::atomic::Ordering::SeqCst;
 
 /// The words of a record.
 const OWNER: usize = 0;
@@ -19,6 +18,8 @@ const PHASE: usize = 1;
 const ENTRIES: usize = 2;
 /// 1 once the step may have claimed or freed blocks.
 const BLOCKS: usize = 3;
+/// Counts the record's steps, so that no two look alike in a head.
+const STEP: usize = 4;
 
 const COMMITTED: u64 = 1;
 
@@ -63,16 +64,21 @@ impl<'a> Record<'a> {
             .chain(range.start..range.start + start)
             .map(|index| Self { words, index })
             .find(|record| record.owner() == Owner::NOBODY && record.pass(Owner::NOBODY, owner))
+            .inspect(|record| words.store(record.at(STEP), words.load(record.at(STEP)).wrapping_add(1)))
+    }
+
+    /// What the heads of the step's slots are.
+    fn head(self) -> Head {
+        Head::owned_by(self.index, self.words.load(self.at(STEP)))
     }
 
     pub(super) fn owner(self) -> Owner {
-        Owner::from_word(self.words.at(self.at(OWNER)).load(SeqCst))
+        Owner::from_word(self.words.load(self.at(OWNER)))
     }
 
     /// The one compare-and-swap that makes a record somebody else's.
     fn pass(self, from: Owner, to: Owner) -> bool {
-        let word = self.words.at(self.at(OWNER));
-        word.compare_exchange(from.word(), to.word(), SeqCst, SeqCst).is_ok()
+        self.words.swap(self.at(OWNER), from.word(), to.word())
     }
 
     /// Owns a slot whose head is `old`; whether it still was. A tentative slot shows the tag from then on.
@@ -86,7 +92,7 @@ impl<'a> Record<'a> {
         self.set(entry, NEW, old.word());
         self.set(entry, KIND, if tag.is_some() { TENTATIVE } else { 0 });
         self.set_len(entry + 1); // before the head: whoever takes over finds every slot there may be
-        let owned = self.words.swap_head(slot, old, Head::owned_by(self.index));
+        let owned = self.words.swap_head(slot, old, self.head());
         match tag {
             _ if !owned => self.set_len(entry),
             Some(tag) => self.words.set_tag(slot, tag),
@@ -97,7 +103,7 @@ impl<'a> Record<'a> {
 
     /// Notes that blocks are about to be claimed or freed: whoever takes over looks for those that lead nowhere.
     pub(super) fn touch_blocks(self) {
-        self.words.at(self.at(BLOCKS)).store(1, SeqCst);
+        self.words.store(self.at(BLOCKS), 1);
     }
 
     /// Notes what is to become of an entry's slot.
@@ -119,16 +125,16 @@ impl<'a> Record<'a> {
 
     /// From here on the step has happened.
     pub(super) fn commit(self) {
-        self.words.at(self.at(PHASE)).store(COMMITTED, SeqCst);
+        self.words.store(self.at(PHASE), COMMITTED);
     }
 
     /// Ends the step: finishes it where it is committed, else leaves all as it was; `before` is told of each slot that
     /// is still owned, before that ends.
     fn settle(self, before: impl Fn(usize)) {
-        let committed = self.words.at(self.at(PHASE)).load(SeqCst) == COMMITTED;
+        let committed = self.words.load(self.at(PHASE)) == COMMITTED;
         for entry in 0..self.len() {
             let slot = usize::try_from(self.get(entry, SLOT)).unwrap_or(usize::MAX);
-            if slot >= self.words.layout.slots() || self.words.head(slot) != Head::owned_by(self.index) {
+            if slot >= self.words.layout.slots() || self.words.head(slot) != self.head() {
                 continue; // not yet owned, or no longer
             }
             let kind = self.get(entry, KIND);
@@ -146,9 +152,9 @@ impl<'a> Record<'a> {
             self.words.set_head(slot, Head::from_word(head));
         }
         self.set_len(0);
-        self.words.at(self.at(PHASE)).store(0, SeqCst);
-        self.words.at(self.at(BLOCKS)).store(0, SeqCst);
-        self.words.at(self.at(OWNER)).store(Owner::NOBODY.word(), SeqCst);
+        self.words.store(self.at(PHASE), 0);
+        self.words.store(self.at(BLOCKS), 0);
+        self.words.store(self.at(OWNER), Owner::NOBODY.word());
     }
 
     /// Ends the own step; `unused` are blocks to free while their slot is still owned.
@@ -164,13 +170,13 @@ impl<'a> Record<'a> {
         if !self.pass(dead, me) {
             return false;
         }
-        let blocks = self.words.at(self.at(BLOCKS)).load(SeqCst) != 0;
+        let blocks = self.words.load(self.at(BLOCKS)) != 0;
         self.settle(|slot| {
             if blocks {
                 chain::free_unlinked(self.words, slot);
             }
         });
-        self.words.count(header::RECOVERED);
+        self.words.add(header::RECOVERED, 1);
         true
     }
 
@@ -179,12 +185,12 @@ impl<'a> Record<'a> {
     }
 
     fn len(self) -> usize {
-        let len = usize::try_from(self.words.at(self.at(ENTRIES)).load(SeqCst)).unwrap_or(0);
+        let len = usize::try_from(self.words.load(self.at(ENTRIES))).unwrap_or(0);
         len.min(Layout::entries(self.index))
     }
 
     fn set_len(self, len: usize) {
-        self.words.at(self.at(ENTRIES)).store(len as u64, SeqCst);
+        self.words.store(self.at(ENTRIES), len as u64);
     }
 
     fn get(self, entry: usize, word: usize) -> u64 {

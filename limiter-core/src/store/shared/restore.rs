@@ -2,7 +2,6 @@
 
 use super::{
     chain::{self, Chain},
-    core::Words,
     file::Alone,
     head::Head,
     layout::{Layout, header},
@@ -10,8 +9,8 @@ use super::{
     owner::Owner,
     record::Record,
     slot,
+    words::Words,
 };
-use std::sync::atomic::Ordering::SeqCst;
 
 /// Ends every step that was cut short; after a reboot also drops what no longer makes sense.
 pub(super) fn restore(map: &Map, layout: &Layout, me: Owner, found: Alone) {
@@ -26,7 +25,7 @@ pub(super) fn restore(map: &Map, layout: &Layout, me: Owner, found: Alone) {
         check_slots(words);
     }
     if layout.overflow_slots().all(|slot| words.tag(slot) == 0) {
-        words.at(header::OVERFLOW_USED).store(0, SeqCst);
+        words.store(header::OVERFLOW_USED, 0);
     }
 }
 
@@ -34,7 +33,7 @@ pub(super) fn restore(map: &Map, layout: &Layout, me: Owner, found: Alone) {
 /// claims are made anew from the slots.
 fn check_slots(words: Words<'_>) {
     let layout = words.layout;
-    (0..layout.blocks).for_each(|block| words.at(layout.claim(block)).store(0, SeqCst));
+    (0..layout.blocks).for_each(|block| words.store(layout.claim(block), 0));
     for index in 0..layout.slots() {
         let first = words.get(layout.slot(index) + slot::FIRST);
         let chains: Vec<Chain> = slot::chains(words, index).collect();
@@ -53,8 +52,8 @@ fn check_slots(words: Words<'_>) {
 
 /// Claims the blocks of a slot; whether none of them is another's.
 fn claim_all(words: Words<'_>, slot: usize, chains: &[Chain]) -> bool {
-    chains.iter().flat_map(|chain| chain.blocks(words)).all(|block| {
-        let claim = words.at(words.layout.claim(block as usize));
-        claim.compare_exchange(0, slot as u64 + 1, SeqCst, SeqCst).is_ok()
-    })
+    chains
+        .iter()
+        .flat_map(|chain| chain.blocks(words))
+        .all(|block| words.swap(words.layout.claim(block as usize), 0, slot as u64 + 1))
 }

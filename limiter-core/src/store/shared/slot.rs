@@ -15,10 +15,11 @@
 
 use super::{
     chain::{Blocks, Chain, LOG_WORDS},
-    core::{Core, Name, Words},
+    core::Core,
     head::Head,
     layout::{RATE_WORDS, SLOT_HEADER},
     packed::Packed,
+    words::{Name, Words},
 };
 use crate::{
     Algorithm, KeyState, Quota, Rate, Timestamp,

@@ -32,7 +32,7 @@ impl<'a> Step<'a> {
                 break record;
             }
             if !core.end_dead_steps()? {
-                patience.turn(core.budget).map_err(|waited| Fault::NoRecord { waited })?;
+                patience.turn(0, core.budget).map_err(|waited| Fault::NoRecord { waited })?;
             }
         };
         Ok(Self { core, record, slots: SmallVec::new(), blocks: Blocks::default(), is_committed: false })

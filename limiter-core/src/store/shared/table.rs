@@ -5,15 +5,16 @@
 //! goes on; since each shows before it looks, they cannot miss each other.
 
 use super::{
-    core::{Core, Name, Words},
+    core::Core,
     error::Fault,
     layout::header,
     slot::{Found, Look, look},
     step::Step,
     wait::Patience,
+    words::{Name, Words},
 };
 use crate::Timestamp;
-use std::{hint, sync::atomic::Ordering::Relaxed, thread};
+use std::{hint, thread};
 
 /// Slots looked at for idle ones at each insertion, and where all are taken.
 const STEPS: usize = 2;
@@ -52,7 +53,7 @@ impl Core {
     /// The states that a key without a slot may have written to, one a quota.
     pub(super) fn ways(&self, way: Name, patience: &mut Patience) -> Result<Vec<Found>, Fault> {
         let words = self.words();
-        if !words.overflow_is_used() {
+        if !overflow_is_used(words) {
             return Ok(Vec::new());
         }
         'again: loop {
@@ -94,7 +95,7 @@ impl Core {
     /// written to, and nobody else makes the key a slot.
     pub(super) fn is_alone_with(&self, step: &Step<'_>, name: Name, way: Name) -> bool {
         let words = self.words();
-        !words.overflow_is_used()
+        !overflow_is_used(words)
             || (shared_places(words, way).all(|slot| step.owns(slot))
                 && exact_places(words, name).all(|slot| words.tag(slot) != name.first || step.owns(slot)))
     }
@@ -109,7 +110,7 @@ impl Core {
     /// Frees idle slots among many that the key could have, and of the overflow; whether there were any.
     pub(super) fn make_room(&self, name: Name, in_overflow: bool, now: Timestamp) -> Result<bool, Fault> {
         let words = self.words();
-        let hand = words.at(header::HAND).fetch_add(STEPS_WHEN_FULL as u64, Relaxed);
+        let hand = words.add(header::HAND, STEPS_WHEN_FULL as u64);
         let skip = |size: usize| usize::try_from(hand % size as u64).unwrap_or(0);
         let freed = if in_overflow {
             let slots = words.layout.overflow_slots();
@@ -137,9 +138,14 @@ impl Core {
     }
 }
 
+/// Whether anything was ever put in the overflow.
+fn overflow_is_used(words: Words<'_>) -> bool {
+    words.load(header::OVERFLOW_USED) != 0
+}
+
 /// Where a key's own slot can be.
 fn exact_places(words: Words<'_>, name: Name) -> impl Iterator<Item = usize> {
-    let overflow = if words.overflow_is_used() { words.layout.overflow_slots() } else { 0..0 };
+    let overflow = if overflow_is_used(words) { words.layout.overflow_slots() } else { 0..0 };
     words.places(name).chain(overflow)
 }
 

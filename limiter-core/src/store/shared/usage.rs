@@ -5,7 +5,6 @@ use super::{
     core::Core,
     layout::{BLOCK_RUNS, header},
 };
-use std::sync::atomic::Ordering::Relaxed;
 
 /// How full a [`SharedStore`](super::SharedStore)'s file is; see [`SharedStore::usage`](super::SharedStore::usage).
 ///
@@ -36,7 +35,7 @@ pub struct SharedUsage {
 impl SharedUsage {
     pub(super) fn of(core: &Core) -> Self {
         let words = core.words();
-        let count = |counter: usize| words.at(counter).load(Relaxed);
+        let count = |counter: usize| words.get(counter);
         let taken = |slots: std::ops::Range<usize>| slots.filter(|slot| words.tag(*slot) != 0).count();
         Self {
             keys: taken(0..core.layout.main_slots()),

@@ -1,5 +1,5 @@
 //! Waiting for a slot that a step owns: briefly for one that runs, not at all for one whose process is dead, and up to
-//! the budget for one that is stopped.
+//! the budget for one that is stopped. Steps that go on, one after the other, are waited for longer.
 
 use super::{core::Core, error::Fault, owner::Owner, record::Record};
 use std::{
@@ -11,34 +11,68 @@ use std::{
 const SPINS: u32 = 200;
 const YIELDS: u32 = 20;
 
+/// Attempts before the processor is given up between them.
+const FEW_ATTEMPTS: u32 = 8;
+
 const SHORTEST: Duration = Duration::from_micros(50);
 const LONGEST: Duration = Duration::from_millis(1);
+
+/// How many budgets a call may wait in all, for steps that do go on.
+const PATIENT: u32 = 20;
 
 /// How long one call has waited so far.
 #[derive(Default, Debug)]
 pub(super) struct Patience {
+    /// What does not change while the same step is waited for.
+    watched: u64,
     turns: u32,
     since: Option<Instant>,
+    began: Option<Instant>,
+    attempts: u32,
 }
 
 impl Patience {
-    /// One turn of waiting; the time waited where the budget is used up.
-    pub(super) fn turn(&mut self, budget: Duration) -> Result<(), Duration> {
+    /// One turn of waiting for what is `watched` to change; the time waited where it has not within the budget.
+    pub(super) fn turn(&mut self, watched: u64, budget: Duration) -> Result<(), Duration> {
+        if watched != self.watched {
+            (self.watched, self.turns, self.since) = (watched, 0, None);
+        }
         self.turns = self.turns.saturating_add(1);
         if self.turns <= SPINS {
             hint::spin_loop();
             return Ok(());
         }
-        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
-        if waited > budget {
-            return Err(waited);
-        }
+        self.check(budget)?;
         if self.turns <= SPINS + YIELDS {
             thread::yield_now();
         } else {
             thread::sleep((SHORTEST * (self.turns - SPINS - YIELDS)).min(LONGEST));
         }
         Ok(())
+    }
+
+    /// Notes an attempt that came to nothing since others went on.
+    pub(super) fn attempt(&mut self, budget: Duration) -> Result<(), Duration> {
+        self.attempts = self.attempts.saturating_add(1);
+        self.since = None;
+        if self.attempts > FEW_ATTEMPTS {
+            self.check(budget)?;
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, budget: Duration) -> Result<(), Duration> {
+        let now = Instant::now();
+        let waited = now.duration_since(*self.since.get_or_insert(now));
+        let in_all = now.duration_since(*self.began.get_or_insert(now));
+        if waited > budget {
+            Err(waited)
+        } else if in_all > budget * PATIENT {
+            Err(in_all)
+        } else {
+            Ok(())
+        }
     }
 
     fn asks_who_lives(&self) -> bool {
@@ -65,7 +99,7 @@ impl Core {
                 record.take_over(owner, self.me.owner()?);
                 continue;
             }
-            patience.turn(self.budget).map_err(|waited| Fault::Owned { pid: owner.pid(), waited })?;
+            patience.turn(head.word(), self.budget).map_err(|waited| Fault::Owned { pid: owner.pid(), waited })?;
         }
     }
 
