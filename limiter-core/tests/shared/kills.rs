@@ -1,6 +1,6 @@
 //! `kill -9` of random workers, a thousand times.
 
-use super::world::{Folder, at, in_use, quota, spawn, take, task};
+use super::world::{Folder, at, in_use, patient, quota, spawn, take, task};
 use limiter_core::{
     LocalStore, Quota, SharedStore,
     store::{Adjust, Demand, Scope},
@@ -34,7 +34,7 @@ fn counted() -> [Quota; COUNTED.len()] {
 #[ignore = "a child of the test below"]
 fn worker() {
     let Some((file, mut seed)) = task() else { return };
-    let store = SharedStore::open(file).unwrap();
+    let store = patient().open(file).unwrap();
     let (scope, churn) = (Scope::new("counted"), Scope::new("churn"));
     let quotas = counted();
     let churning =
@@ -64,7 +64,9 @@ fn worker() {
                 assert!(store.take(&both, None).unwrap().allowed());
                 report(&[key, other]);
             }
-            4 | 5 => drop(take(&store, &churn, below(50), &churning[usize::from(key)], None)),
+            4 | 5 => {
+                take(&store, &churn, below(50), &churning[usize::from(key)], None);
+            }
             6 => {
                 let (key, quota) = (below(50).to_le_bytes(), &churning[usize::from(key)]);
                 let now = store.now(None).unwrap();
@@ -75,7 +77,9 @@ fn worker() {
                 };
                 LocalStore::adjust(&store, Demand::new(&churn, &key, quota, 1), adjust, None).unwrap();
             }
-            _ if below(20) == 0 => drop(LocalStore::sweep(&store, None).unwrap()),
+            _ if below(20) == 0 => {
+                LocalStore::sweep(&store, None).unwrap();
+            }
             _ => LocalStore::reset(&store, &churn, &below(50).to_le_bytes()).unwrap(),
         }
     }
@@ -105,7 +109,7 @@ fn kill_workers(folder: &Folder, kills: u64, mut seed: u64) -> [u64; COUNTED.len
         // Some are waited for late: until then they are zombies.
         unwaited.push(worker);
         if unwaited.len() > 20 {
-            unwaited.drain(..).for_each(|mut worker| drop(worker.wait().unwrap()));
+            unwaited.drain(..).for_each(|mut worker| assert!(!worker.wait().unwrap().success()));
         }
     }
     if let Some(mut worker) = next {
@@ -115,7 +119,7 @@ fn kill_workers(folder: &Folder, kills: u64, mut seed: u64) -> [u64; COUNTED.len
         count(&rest, &mut reported);
         unwaited.push(worker);
     }
-    unwaited.into_iter().for_each(|mut worker| drop(worker.wait().unwrap()));
+    unwaited.into_iter().for_each(|mut worker| assert!(!worker.wait().unwrap().success()));
     reported
 }
 
@@ -126,7 +130,7 @@ fn count(bytes: &[u8], reported: &mut [u64; COUNTED.len()]) {
 #[test]
 fn a_thousand_kills_lose_no_unit_no_slot_and_no_block() {
     let folder = Folder::new();
-    let builder = || SharedStore::builder().max_keys(40).log_entries(6000);
+    let builder = || patient().max_keys(40).log_entries(6000);
     let store = builder().open(folder.file()).unwrap();
     // The counted keys have slots before others fight for the rest.
     let scope = Scope::new("counted");
@@ -156,11 +160,12 @@ fn a_thousand_kills_lose_no_unit_no_slot_and_no_block() {
     let usage = store.usage();
     assert!(usage.recovered > kills / 50, "few were killed inside a step: {usage:?}");
     assert_eq!(usage.coarsened, 0, "{usage:?}");
-    println!("{usage:?}, {unreported} unreported");
 
     // Nothing is stuck: every key goes on at once, and with all idle every slot and block is free again.
     let churn = Scope::new("churn");
-    (0..50).for_each(|key| drop(take(&store, &churn, key, &quota("2/us"), None)));
+    for key in 0..50 {
+        take(&store, &churn, key, &quota("2/us"), None);
+    }
     for (key, quota) in (0..).zip(counted()) {
         assert!(take(&store, &scope, key, &quota, None));
     }

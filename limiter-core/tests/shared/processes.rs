@@ -1,6 +1,6 @@
 //! Several processes at once: exactly what the quota promises, and no denial without cause.
 
-use super::world::{Folder, in_use, quota, spawn, take, task};
+use super::world::{Folder, in_use, patient, quota, spawn, take, task};
 use limiter_core::{
     LocalStore, SharedStore,
     store::{Demand, Scope},
@@ -58,7 +58,7 @@ fn be_ready() {
 #[ignore = "a child of the test below"]
 fn one_hot_key() {
     let Some((file, task)) = task() else { return };
-    let (store, scope) = (SharedStore::open(file).unwrap(), Scope::new("hot"));
+    let (store, scope) = (patient().open(file).unwrap(), Scope::new("hot"));
     let quota = quota(TASKS[usize::try_from(task).unwrap()]);
     be_ready();
     let allowed = (0..3000).filter(|_| take(&store, &scope, task, &quota, None)).count();
@@ -68,7 +68,7 @@ fn one_hot_key() {
 #[test]
 fn four_processes_on_one_hot_key_admit_exactly_the_quota() {
     let folder = Folder::new();
-    let store = SharedStore::open(folder.file()).unwrap();
+    let store = patient().open(folder.file()).unwrap();
     for (task, text) in (0..).zip(TASKS) {
         let quota = quota(text);
         let counts = run("processes::one_hot_key", &folder.file(), task);
@@ -85,7 +85,7 @@ const KEYS: u64 = 1000;
 #[ignore = "a child of the tests below"]
 fn many_keys() {
     let Some((file, task)) = task() else { return };
-    let (store, scope) = (SharedStore::open(file).unwrap(), Scope::new("many"));
+    let (store, scope) = (patient().open(file).unwrap(), Scope::new("many"));
     let (quota, start) =
         (quota(["fixed_window 20/3650d", "20/3650d", "sliding_log 20/3650d"][task as usize]), 7 * task);
     be_ready();
@@ -102,7 +102,7 @@ fn many_keys() {
 #[test]
 fn four_processes_on_a_thousand_keys_admit_exactly_the_quotas() {
     let folder = Folder::new();
-    let store = SharedStore::open(folder.file()).unwrap();
+    let store = patient().open(folder.file()).unwrap();
     for (task, text) in (0..).zip(["fixed_window 20/3650d", "20/3650d", "sliding_log 20/3650d"]) {
         let counts = run("processes::many_keys", &folder.file(), task);
         let sum = |i: usize| counts.iter().map(|count| count[i]).sum::<u64>();
@@ -120,7 +120,7 @@ fn four_processes_on_a_thousand_keys_admit_exactly_the_quotas() {
 #[ignore = "a child of the test below"]
 fn pairs_of_keys() {
     let Some((file, task)) = task() else { return };
-    let (store, scope) = (SharedStore::open(file).unwrap(), Scope::new("pairs"));
+    let (store, scope) = (patient().open(file).unwrap(), Scope::new("pairs"));
     let quotas = ["fixed_window 2000/3650d", "sliding_log 9000/3650d resolution 9"].map(quota);
     be_ready();
     let mut counts = [0, 0];
@@ -137,7 +137,7 @@ fn pairs_of_keys() {
 #[test]
 fn four_processes_that_take_two_keys_together_take_both_or_none() {
     let folder = Folder::new();
-    let store = SharedStore::open(folder.file()).unwrap();
+    let store = patient().open(folder.file()).unwrap();
     let counts = run("processes::pairs_of_keys", &folder.file(), 0);
     assert_eq!(counts.iter().map(|[allowed, _]| allowed).sum::<u64>(), 2000, "{counts:?}");
     let scope = Scope::new("pairs");
@@ -163,7 +163,7 @@ fn processes_that_create_a_file_at_once_agree_on_one() {
 fn creating() {
     let Some((file, _)) = task() else { return };
     be_ready();
-    let (store, scope) = (SharedStore::open(file).unwrap(), Scope::new("a"));
+    let (store, scope) = (patient().open(file).unwrap(), Scope::new("a"));
     let quota = quota("fixed_window 100/3650d");
     let allowed = (0..50).filter(|_| take(&store, &scope, 0, &quota, None)).count();
     println!("counts {allowed} {}", 50 - allowed);
@@ -173,7 +173,7 @@ fn creating() {
 fn threads_of_one_process_are_as_exact_as_processes() {
     let folder = Folder::new();
     // Two handles and four threads.
-    let stores = [(); 2].map(|()| SharedStore::open(folder.file()).unwrap());
+    let stores = [(); 2].map(|()| patient().open(folder.file()).unwrap());
     assert!(stores[0].is_same(&stores[1]));
     let scope = Scope::new("a");
     for text in ["fixed_window 5000/3650d", "fixed_window 500/3650d, 600/5000d", "sliding_log 500/3650d"] {

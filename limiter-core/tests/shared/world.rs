@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 /// A folder of one test, gone with it.
@@ -42,6 +43,11 @@ impl Drop for Folder {
 pub(crate) fn unnamed(builder: SharedStoreBuilder) -> SharedStore {
     let folder = Folder::new();
     builder.open(folder.file()).unwrap()
+}
+
+/// Settings for a machine that has far more to do than it can.
+pub(crate) fn patient() -> SharedStoreBuilder {
+    SharedStore::builder().timeout(Duration::from_secs(20))
 }
 
 pub(crate) fn quota(text: &str) -> Quota {

@@ -23,7 +23,7 @@ pub struct SharedStoreBuilder {
 
 impl Default for SharedStoreBuilder {
     fn default() -> Self {
-        Self { max_keys: 1 << 16, max_rates: 4, log_entries: None, mode: 0o600, timeout: Duration::from_millis(100) }
+        Self { max_keys: 1 << 16, max_rates: 4, log_entries: None, mode: 0o600, timeout: Duration::from_millis(250) }
     }
 }
 
@@ -64,7 +64,8 @@ impl SharedStoreBuilder {
         self
     }
 
-    /// How long a call waits for a process that was stopped inside a decision on the same key; 100 ms by default.
+    /// How long a call waits for a process that was stopped inside a decision on the same key; 250 ms by default. A machine
+    /// with far more to do than it has processors can stop one that long by itself.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -96,7 +96,8 @@ fn copy(words: Words<'_>, slot: usize) -> Option<Copied> {
     if rates == 0 || rates > words.layout.max_rates {
         return None;
     }
-    Some((0..SLOT_HEADER + RATE_WORDS * rates).map(|i| words.get(at + i)).collect())
+    let copied: Copied = (0..SLOT_HEADER + RATE_WORDS * rates).map(|i| words.get(at + i)).collect();
+    (rates_of(copied[META]) == rates).then_some(copied) // else somebody wrote between
 }
 
 /// The chains of a slot that the caller owns, or that nobody changes.

@@ -11,6 +11,9 @@ use std::{
 const SPINS: u32 = 200;
 const YIELDS: u32 = 20;
 
+/// On a machine with much to do each yield takes a while: the owner is asked for after these.
+const FEW_YIELDS: u32 = 2;
+
 /// Attempts before the processor is given up between them.
 const FEW_ATTEMPTS: u32 = 8;
 
@@ -76,7 +79,7 @@ impl Patience {
     }
 
     fn asks_who_lives(&self) -> bool {
-        self.turns >= SPINS + YIELDS
+        self.turns > SPINS + FEW_YIELDS
     }
 }
 
@@ -91,15 +94,20 @@ impl Core {
             }
             let record = (head.record() < self.layout.records()).then(|| Record::new(words, head.record()));
             let owner = record.map_or(Owner::NOBODY, Record::owner);
-            if let Some(record) = record
-                && patience.asks_who_lives()
-                && owner != Owner::NOBODY
-                && owner.is_dead()
-            {
-                record.take_over(owner, self.me.owner()?);
+            let has_ended = || -> Result<bool, Fault> {
+                let Some(record) = record.filter(|_| owner != Owner::NOBODY && owner.is_dead()) else {
+                    return Ok(false);
+                };
+                Ok(record.take_over(owner, self.me.owner()?) || words.head(slot) != head)
+            };
+            if patience.asks_who_lives() && has_ended()? {
                 continue;
             }
-            patience.turn(head.word(), self.budget).map_err(|waited| Fault::Owned { pid: owner.pid(), waited })?;
+            if let Err(waited) = patience.turn(head.word(), self.budget)
+                && !has_ended()?
+            {
+                return Err(Fault::Owned { pid: owner.pid(), waited });
+            }
         }
     }
 
