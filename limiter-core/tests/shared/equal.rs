@@ -2,7 +2,8 @@
 
 use super::world::{at, quota, unnamed};
 use limiter_core::{
-    LocalStore, MemoryStore, Quota, SharedStore, Timestamp,
+    LocalStore, MemoryStore, Quota, SharedStore,
+    algorithm::{Mode, View, decide},
     store::{Adjust, Demand, Scope},
 };
 use std::fmt::Debug;
@@ -54,9 +55,15 @@ fn run(seed: u64, quotas: &[&str], steps: usize) {
                     taken.push(clock);
                 }
             }
-            5 => drop(same(&memory.take(&demands, Some(&clock)), &shared.take(&demands, Some(&clock)), &what)),
-            6 => drop(same(&memory.peek(&demands, Some(&clock)), &shared.peek(&demands, Some(&clock)), &what)),
-            7 => drop(same(&memory.peek(&[one], Some(&clock)), &shared.peek(&[one], Some(&clock)), &what)),
+            5 => {
+                same(&memory.take(&demands, Some(&clock)), &shared.take(&demands, Some(&clock)), &what);
+            }
+            6 => {
+                same(&memory.peek(&demands, Some(&clock)), &shared.peek(&demands, Some(&clock)), &what);
+            }
+            7 => {
+                same(&memory.peek(&[one], Some(&clock)), &shared.peek(&[one], Some(&clock)), &what);
+            }
             8 | 9 => {
                 let taken = *random.one_of(&taken[taken.len().saturating_sub(5)..]);
                 let until = at(now + random.below(2_000_000));
@@ -80,10 +87,12 @@ fn run(seed: u64, quotas: &[&str], steps: usize) {
                 LocalStore::sweep(&shared, Some(&clock)).unwrap();
             }
             _ => {
-                let peeks = |store: &dyn Fn(Timestamp) -> String| store(at(now));
-                let of_memory = |now| format!("{:?}", memory.peek(&[one], Some(&now)));
-                let of_shared = |now| format!("{:?}", shared.peek(&[one], Some(&now)));
-                assert_eq!(peeks(&of_memory), peeks(&of_shared), "{what}");
+                let states = [memory.snapshot(one, Some(&clock)), shared.snapshot(one, Some(&clock))].map(|snapshot| {
+                    let (mut state, now) = snapshot.unwrap();
+                    let mut view = [View { quota: one.quota, state: &mut state, cost: one.cost }];
+                    format!("{:?}", decide(&mut view, now, Mode::Peek))
+                });
+                assert_eq!(states[0], states[1], "{what}");
             }
         }
     }

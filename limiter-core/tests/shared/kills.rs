@@ -2,7 +2,7 @@
 
 use super::world::{Folder, at, in_use, patient, quota, spawn, take, task};
 use limiter_core::{
-    LocalStore, Quota, SharedStore,
+    LocalStore, Quota,
     store::{Adjust, Demand, Scope},
 };
 use std::{

@@ -2,7 +2,7 @@
 
 use super::world::{Folder, in_use, patient, quota, spawn, take, task};
 use limiter_core::{
-    LocalStore, SharedStore,
+    LocalStore,
     store::{Demand, Scope},
 };
 use std::{

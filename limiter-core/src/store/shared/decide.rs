@@ -239,7 +239,7 @@ impl Core {
             match places[i] {
                 Place::None => {}
                 Place::Slot(slot) => {
-                    self.write(&mut step, slot, asked.name, asked, seen.found.as_deref(), state, now)?
+                    self.write(&mut step, slot, asked.name, asked, seen.found.as_deref(), state, now)?;
                 }
                 Place::Overflow => {
                     if !self.write_to_overflow(&mut step, asked, seen, state, now)? {

@@ -28,7 +28,7 @@ mod words;
 pub use builder::SharedStoreBuilder;
 pub use usage::SharedUsage;
 
-use self::{core::Core, decide::Ask, wait::Patience};
+use self::{core::Core, decide::Ask, error::Fault, wait::Patience};
 use super::{Adjust, Demand, LocalStore, Scope};
 use crate::{Clock, Decision, KeyState, Timestamp, algorithm::Mode, error::StoreError};
 use std::{fmt, path::Path, sync::Arc};
@@ -139,6 +139,7 @@ impl LocalStore for SharedStore {
             if self.0.free(&found, &mut patience)? {
                 break;
             }
+            patience.attempt(self.0.budget).map_err(|waited| Fault::Contended { waited })?;
         }
         Ok(())
     }

@@ -64,16 +64,16 @@ impl<'a> Record<'a> {
             .chain(range.start..range.start + start)
             .map(|index| Self { words, index })
             .find(|record| record.owner() == Owner::NOBODY && record.pass(Owner::NOBODY, owner))
-            .inspect(|record| words.store(record.at(STEP), words.load(record.at(STEP)).wrapping_add(1)))
+            .inspect(|record| words.set(record.at(STEP), words.get(record.at(STEP)).wrapping_add(1)))
     }
 
     /// What the heads of the step's slots are.
     fn head(self) -> Head {
-        Head::owned_by(self.index, self.words.load(self.at(STEP)))
+        Head::owned_by(self.index, self.words.get(self.at(STEP)))
     }
 
     pub(super) fn owner(self) -> Owner {
-        Owner::from_word(self.words.load(self.at(OWNER)))
+        Owner::from_word(self.words.get(self.at(OWNER)))
     }
 
     /// The one compare-and-swap that makes a record somebody else's.
@@ -103,7 +103,7 @@ impl<'a> Record<'a> {
 
     /// Notes that blocks are about to be claimed or freed: whoever takes over looks for those that lead nowhere.
     pub(super) fn touch_blocks(self) {
-        self.words.store(self.at(BLOCKS), 1);
+        self.words.set(self.at(BLOCKS), 1);
     }
 
     /// Notes what is to become of an entry's slot.
@@ -125,13 +125,13 @@ impl<'a> Record<'a> {
 
     /// From here on the step has happened.
     pub(super) fn commit(self) {
-        self.words.store(self.at(PHASE), COMMITTED);
+        self.words.set(self.at(PHASE), COMMITTED);
     }
 
     /// Ends the step: finishes it where it is committed, else leaves all as it was; `before` is told of each slot that
     /// is still owned, before that ends.
     fn settle(self, before: impl Fn(usize)) {
-        let committed = self.words.load(self.at(PHASE)) == COMMITTED;
+        let committed = self.words.get(self.at(PHASE)) == COMMITTED;
         for entry in 0..self.len() {
             let slot = usize::try_from(self.get(entry, SLOT)).unwrap_or(usize::MAX);
             if slot >= self.words.layout.slots() || self.words.head(slot) != self.head() {
@@ -152,9 +152,9 @@ impl<'a> Record<'a> {
             self.words.set_head(slot, Head::from_word(head));
         }
         self.set_len(0);
-        self.words.store(self.at(PHASE), 0);
-        self.words.store(self.at(BLOCKS), 0);
-        self.words.store(self.at(OWNER), Owner::NOBODY.word());
+        self.words.set(self.at(PHASE), 0);
+        self.words.set(self.at(BLOCKS), 0);
+        self.words.set(self.at(OWNER), Owner::NOBODY.word());
     }
 
     /// Ends the own step; `unused` are blocks to free while their slot is still owned.
@@ -170,7 +170,7 @@ impl<'a> Record<'a> {
         if !self.pass(dead, me) {
             return false;
         }
-        let blocks = self.words.load(self.at(BLOCKS)) != 0;
+        let blocks = self.words.get(self.at(BLOCKS)) != 0;
         self.settle(|slot| {
             if blocks {
                 chain::free_unlinked(self.words, slot);
@@ -185,12 +185,12 @@ impl<'a> Record<'a> {
     }
 
     fn len(self) -> usize {
-        let len = usize::try_from(self.words.load(self.at(ENTRIES))).unwrap_or(0);
+        let len = usize::try_from(self.words.get(self.at(ENTRIES))).unwrap_or(0);
         len.min(Layout::entries(self.index))
     }
 
     fn set_len(self, len: usize) {
-        self.words.store(self.at(ENTRIES), len as u64);
+        self.words.set(self.at(ENTRIES), len as u64);
     }
 
     fn get(self, entry: usize, word: usize) -> u64 {

@@ -37,8 +37,11 @@ fn check_slots(words: Words<'_>) {
     for index in 0..layout.slots() {
         let first = words.get(layout.slot(index) + slot::FIRST);
         let chains: Vec<Chain> = slot::chains(words, index).collect();
-        let readable = matches!(slot::look(words, index), slot::Look::State(_)) && first != 0;
-        if readable && claim_all(words, index, &chains) {
+        let makes_sense = match slot::look(words, index) {
+            slot::Look::State(found) => first != 0 && found.stored_quota().is_some(),
+            _ => false,
+        };
+        if makes_sense && claim_all(words, index, &chains) {
             words.set_tag(index, first);
         } else {
             words.set_tag(index, 0);

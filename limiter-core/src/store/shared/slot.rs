@@ -102,7 +102,7 @@ fn copy(words: Words<'_>, slot: usize) -> Option<Copied> {
 
 /// The chains of a slot that the caller owns, or that nobody changes.
 pub(super) fn chains(words: Words<'_>, slot: usize) -> impl Iterator<Item = Chain> {
-    let copied = copy(words, slot).filter(|copied| is_log(copied)).unwrap_or_default();
+    let copied = copy(words, slot).filter(is_log).unwrap_or_default();
     let rates = copied.len().saturating_sub(SLOT_HEADER) / RATE_WORDS;
     let logs = if copied.get(META).is_some_and(|meta| meta & IS_APART == 0) { rates.min(1) } else { rates };
     (0..logs).map(move |i| Chain::from_words(&rate(&copied, i)[STATE..]))
@@ -123,10 +123,14 @@ impl Found {
 
     /// The quota the state was made under.
     pub(super) fn quota(&self, core: &Core) -> Option<Quota> {
-        core.quota(self.fingerprint(), || {
-            let rates: Option<Vec<Rate>> = (0..rates_of(self.words[META])).map(|i| self.rate(i)).collect();
-            Quota::new(algorithm_of(self.words[META])?, rates?).ok()
-        })
+        core.quota(self.fingerprint(), || self.stored_quota())
+    }
+
+    /// The same, built from what the slot says of it.
+    pub(super) fn stored_quota(&self) -> Option<Quota> {
+        let rates: Option<Vec<Rate>> = (0..rates_of(self.words[META])).map(|i| self.rate(i)).collect();
+        let quota = Quota::new(algorithm_of(self.words[META])?, rates?).ok()?;
+        (quota.fingerprint() == self.fingerprint()).then_some(quota)
     }
 
     fn rate(&self, i: usize) -> Option<Rate> {

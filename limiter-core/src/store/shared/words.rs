@@ -70,8 +70,9 @@ impl<'a> Words<'a> {
         Head::from_word(self.load(self.layout.slot(slot)))
     }
 
+    /// Gives up a slot: whoever sees this head sees all that was written before.
     pub(super) fn set_head(self, slot: usize, head: Head) {
-        self.store(self.layout.slot(slot), head.word());
+        self.set(self.layout.slot(slot), head.word());
     }
 
     #[inline]
