@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
-use limiter_core::{KeyBuf, LocalStore, MemoryStore, Store};
+use limiter_core::{KeyBuf, MemoryStore, Store};
 use limiter_tower::{IntoKey, KeyError, RateLimit, RateLimitLayer, ResponseFuture};
 use pin_project_lite::pin_project;
 use std::{
@@ -138,7 +138,7 @@ pub struct FromExtractor<Svc, S: Store = MemoryStore> {
 impl<Svc, S> Service<Request> for FromExtractor<Svc, S>
 where
     Svc: Service<Request, Response = Response> + Clone,
-    S: LocalStore,
+    S: Store,
 {
     type Response = Response;
     type Error = Svc::Error;
@@ -175,14 +175,14 @@ pin_project! {
         S: Store,
     {
         Extract { extracting: Extracting, ready: RateLimit<Svc, S> },
-        Limit { #[pin] future: ResponseFuture<Svc::Future, Body> },
+        Limit { #[pin] future: ResponseFuture<Svc, Body, Body> },
     }
 }
 
 impl<Svc, S> Future for FromExtractorFuture<Svc, S>
 where
-    Svc: Service<Request, Response = Response>,
-    S: LocalStore,
+    Svc: Service<Request, Response = Response> + Clone,
+    S: Store,
 {
     type Output = Result<Response, Svc::Error>;
 

@@ -1,7 +1,7 @@
 //! What can go wrong. A denial is not among it: that is a [`Decision`](crate::Decision).
 
 use crate::{Algorithm, Rate};
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 /// Why a rate or a quota was refused when it was built or read from text.
 ///
@@ -277,10 +277,11 @@ impl From<StoreError> for Error {
 /// assert!(failed.source().is_some_and(|source| source.is::<io::Error>()));
 /// assert!(matches!(Error::from(failed), Error::Store(_)));
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Shared, so that everybody who waited for one answer can be told.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// The kinds of [`StoreError`].
@@ -322,7 +323,7 @@ impl StoreError {
     /// The same error with what caused it.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..self }
+        Self { source: Some(Arc::from(source.into())), ..self }
     }
 
     /// What kind of failure it is.

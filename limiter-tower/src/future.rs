@@ -1,70 +1,138 @@
 //! The answer to come: the inner service's with header fields added, or the layer's own.
 
-use crate::response::Fields;
-use http::Response;
+use crate::response::{Answers, Fields};
+use http::{Request, Response, request::Parts};
+use limiter_core::{Decision, Error};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
+use tower_service::Service;
 
 pin_project! {
     /// The future of a [`RateLimit`](crate::RateLimit) service.
-    pub struct ResponseFuture<F, B> {
+    pub struct ResponseFuture<Svc, ReqBody, ResBody>
+    where
+        Svc: Service<Request<ReqBody>>,
+    {
         #[pin]
-        kind: Kind<F, B>,
+        stage: Stage<Svc, ReqBody, ResBody>,
     }
 }
 
 pin_project! {
-    #[project = KindProjection]
-    enum Kind<F, B> {
-        Inner { #[pin] future: F, fields: Option<Fields> },
-        Answer { response: Option<Response<B>> },
+    #[project = StageProjection]
+    enum Stage<Svc, ReqBody, ResBody>
+    where
+        Svc: Service<Request<ReqBody>>,
+    {
+        Asking { answer: Answer, request: Option<Asked<Svc, ReqBody>> },
+        Inner { #[pin] future: Svc::Future, fields: Option<Fields> },
+        Own { response: Option<Response<ResBody>> },
     }
 }
 
-impl<F, B> ResponseFuture<F, B> {
+/// The answer of a store that is not in this process.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Decision, Error>> + Send>>;
+
+/// A request that a store is asked about, and the service that is ready for it.
+pub(crate) struct Asked<Svc, ReqBody> {
+    pub(crate) head: Parts,
+    pub(crate) body: ReqBody,
+    pub(crate) service: Svc,
+    pub(crate) answers: Arc<Answers>,
+}
+
+impl<Svc, ReqBody, ResBody> ResponseFuture<Svc, ReqBody, ResBody>
+where
+    Svc: Service<Request<ReqBody>>,
+{
+    /// Waits for the store's answer first.
+    pub(crate) fn asking(answer: Answer, request: Asked<Svc, ReqBody>) -> Self {
+        Self { stage: Stage::Asking { answer, request: Some(request) } }
+    }
+
     /// The inner service's response, with the fields of the decision that let the request in.
-    pub(crate) fn inner(future: F, fields: Option<Fields>) -> Self {
-        Self { kind: Kind::Inner { future, fields } }
+    pub(crate) fn inner(future: Svc::Future, fields: Option<Fields>) -> Self {
+        Self { stage: Stage::Inner { future, fields } }
     }
 
     /// The layer's own answer, at once.
-    pub(crate) fn answer(response: Response<B>) -> Self {
-        Self { kind: Kind::Answer { response: Some(response) } }
+    pub(crate) fn own(response: Response<ResBody>) -> Self {
+        Self { stage: Stage::Own { response: Some(response) } }
     }
 }
 
-impl<F, B, E> Future for ResponseFuture<F, B>
+/// Lets an admitted request through to `service`, with the decision in its extensions; else the layer's own answer.
+pub(crate) fn pass<Svc, ReqBody, ResBody>(
+    decision: Result<Decision, Error>,
+    service: &mut Svc,
+    mut head: Parts,
+    body: ReqBody,
+    answers: Arc<Answers>,
+) -> ResponseFuture<Svc, ReqBody, ResBody>
 where
-    F: Future<Output = Result<Response<B>, E>>,
+    Svc: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: From<String>,
 {
-    type Output = Result<Response<B>, E>;
+    match decision {
+        Ok(decision) if decision.allowed() => {
+            head.extensions.insert(decision.clone());
+            let future = service.call(Request::from_parts(head, body));
+            ResponseFuture::inner(future, Some(Fields::new(answers, decision)))
+        }
+        Ok(denial) => ResponseFuture::own(answers.denied(&denial)),
+        Err(error) => ResponseFuture::own(answers.failed(&error)),
+    }
+}
+
+impl<Svc, ReqBody, ResBody> Future for ResponseFuture<Svc, ReqBody, ResBody>
+where
+    Svc: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: From<String>,
+{
+    type Output = Result<Svc::Response, Svc::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
-            KindProjection::Inner { future, fields } => {
-                let mut response = ready!(future.poll(cx))?;
-                if let Some(fields) = fields.take() {
-                    fields.add_to(response.headers_mut());
+        let mut stage = self.project().stage;
+        loop {
+            let next = match stage.as_mut().project() {
+                StageProjection::Asking { answer, request } => {
+                    let decision = ready!(answer.as_mut().poll(cx));
+                    let Some(Asked { head, body, mut service, answers }) = request.take() else { return Poll::Pending };
+                    pass(decision, &mut service, head, body, answers).stage
                 }
-                Poll::Ready(Ok(response))
-            }
-            // Polled again after its end, it stays silent instead of panicking.
-            KindProjection::Answer { response } => response.take().map_or(Poll::Pending, |own| Poll::Ready(Ok(own))),
+                StageProjection::Inner { future, fields } => {
+                    let mut response = ready!(future.poll(cx))?;
+                    if let Some(fields) = fields.take() {
+                        fields.add_to(response.headers_mut());
+                    }
+                    return Poll::Ready(Ok(response));
+                }
+                // Polled again after its end, it stays silent instead of panicking.
+                StageProjection::Own { response } => {
+                    return response.take().map_or(Poll::Pending, |own| Poll::Ready(Ok(own)));
+                }
+            };
+            stage.set(next);
         }
     }
 }
 
-impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+impl<Svc, ReqBody, ResBody> fmt::Debug for ResponseFuture<Svc, ReqBody, ResBody>
+where
+    Svc: Service<Request<ReqBody>>,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Inner { .. } => "Inner",
-            Kind::Answer { .. } => "Answer",
+        let stage = match self.stage {
+            Stage::Asking { .. } => "Asking",
+            Stage::Inner { .. } => "Inner",
+            Stage::Own { .. } => "Own",
         };
-        f.debug_tuple("ResponseFuture").field(&format_args!("{kind}")).finish()
+        f.debug_tuple("ResponseFuture").field(&format_args!("{stage}")).finish()
     }
 }

@@ -1,13 +1,12 @@
 //! The service: one decision a request, made in `call`.
 
 use crate::{
-    KeyError,
-    future::ResponseFuture,
+    future::{Asked, ResponseFuture, pass},
     layer::Settings,
-    response::{Answers, Fields, no_key},
+    response::no_key,
 };
-use http::{Request, Response, request::Parts};
-use limiter_core::{Decision, Error, LocalStore, MemoryStore, Store};
+use http::{Request, Response};
+use limiter_core::{MemoryStore, Store};
 use std::{
     fmt,
     sync::Arc,
@@ -48,46 +47,38 @@ impl<Svc, S: Store> RateLimit<Svc, S> {
 
 impl<Svc, S, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<Svc, S>
 where
-    Svc: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    S: LocalStore,
+    Svc: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    S: Store,
     ResBody: From<String>,
 {
     type Response = Response<ResBody>;
     type Error = Svc::Error;
-    type Future = ResponseFuture<Svc::Future, ResBody>;
+    type Future = ResponseFuture<Svc, ReqBody, ResBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (mut head, body) = request.into_parts();
-        let fields = match self.settings.decide(&head) {
-            Ok(None) => None,
-            Ok(Some((answers, Ok(decision)))) if decision.allowed() => {
-                head.extensions.insert(decision.clone());
-                Some(Fields::new(answers, decision))
-            }
-            Ok(Some((answers, Ok(denial)))) => return ResponseFuture::answer(answers.denied(&denial)),
-            Ok(Some((answers, Err(error)))) => return ResponseFuture::answer(answers.failed(&error)),
-            Err(error) => return ResponseFuture::answer(no_key(&error)),
+        let (head, body) = request.into_parts();
+        let Settings { limiter, key, cost, answers } = &*self.settings;
+        let key = match key.key(&head) {
+            Ok(Some(key)) => key,
+            Ok(None) => return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None),
+            Err(error) => return ResponseFuture::own(no_key(&error)),
         };
-        ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), fields)
-    }
-}
-
-/// What was decided, and how to tell it.
-type Decided = (Arc<Answers>, Result<Decision, Error>);
-
-impl<S: LocalStore> Settings<S> {
-    /// `None` for a request without a key, which is not limited.
-    fn decide(&self, request: &Parts) -> Result<Option<Decided>, KeyError> {
-        let Some(key) = self.key.key(request)? else {
-            return Ok(None);
-        };
-        let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
-        let answers = self.limiter.with_quota_of(&key, |quota| self.answers.of(quota));
-        Ok(Some((answers, self.limiter.check_n(key, cost))))
+        let cost = cost.as_ref().map_or(1, |cost| cost(&head));
+        let answers = limiter.with_quota_of(&key, |quota| answers.of(quota));
+        if limiter.store().is_local() {
+            let decision = limiter.blocking().check_n(&key, cost); // which never blocks there
+            return pass(decision, &mut self.inner, head, body, answers);
+        }
+        let limiter = limiter.clone();
+        let answer = Box::pin(async move { limiter.check_n_async(key, cost).await });
+        // The service that was polled ready goes along; its clone stays, to be polled for the next request.
+        let clone = self.inner.clone();
+        let service = std::mem::replace(&mut self.inner, clone);
+        ResponseFuture::asking(answer, Asked { head, body, service, answers })
     }
 }
 

@@ -20,7 +20,8 @@ impl Projection {
     /// The instant at which `cost` units, at most the capacity, can be granted after all that were before, with
     /// `slack` added to each wait.
     pub(crate) fn when(&mut self, quota: &Quota, cost: u64, slack: Duration) -> Timestamp {
-        when(&mut self.state, quota, self.at, cost, slack)
+        self.state.pull_back(quota, self.at); // as the takes to come will
+        when(&mut self.state, quota, self.at, cost, slack, Duration::MAX)
     }
 
     /// Grants `cost` units at that instant.
@@ -31,12 +32,23 @@ impl Projection {
     }
 }
 
-/// The earliest instant from `at` on at which `state` admits `cost` units, with `slack` added to each wait; the end of
-/// time where it is not before that. Changes nothing.
-pub(super) fn when(state: &mut KeyState, quota: &Quota, mut at: Timestamp, cost: u64, slack: Duration) -> Timestamp {
+/// The earliest instant from `now` on at which `state` admits `cost` units, with `slack` added to each wait; the end of
+/// time where it is not before that, and some instant further ahead than `reach` where it is that far. Changes nothing.
+///
+/// State that lies ahead of the clock is gone through a period at a time: without an end to it, that could be for years
+/// of microseconds.
+pub(super) fn when(
+    state: &mut KeyState,
+    quota: &Quota,
+    now: Timestamp,
+    cost: u64,
+    slack: Duration,
+    reach: Duration,
+) -> Timestamp {
+    let mut at = now;
     loop {
         match decide(&mut [View { quota, state, cost }], at, Mode::Peek).retry_after() {
-            Some(wait) if !wait.is_zero() && at < Timestamp::MAX => {
+            Some(wait) if !wait.is_zero() && at < Timestamp::MAX && at.saturating_since(now) <= reach => {
                 at = at.saturating_add(wait.saturating_add(slack));
             }
             _ => return at,
@@ -47,6 +59,21 @@ pub(super) fn when(state: &mut KeyState, quota: &Quota, mut at: Timestamp, cost:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Adjust;
+
+    #[test]
+    fn a_clock_that_stepped_back_far_is_not_gone_through_period_by_period() {
+        let hour = Timestamp::from_micros(3_600_000_000);
+        for quota in ["sliding_window 2/us", "fixed_window 2/us", "sliding_log 2/us", "2/us"] {
+            let quota: Quota = quota.parse().unwrap();
+            let mut state = KeyState::default();
+            state.charge(&quota, hour, 4);
+            let mut projection = Projection::new(state.clone(), Timestamp::MIN);
+            assert!(projection.grant(&quota, 2, Duration::ZERO).as_micros() < 5, "{quota}");
+            let refused = state.adjust(&quota, Timestamp::MIN, 2, Adjust::Reserve);
+            assert!(refused.at() <= Timestamp::from_micros(2), "{quota}: {refused:?}");
+        }
+    }
 
     #[test]
     fn grants_follow_each_other_at_the_quotas_pace() {

@@ -99,7 +99,7 @@ impl KeyState {
 
     /// Takes `cost` units as of the earliest instant at which they fit, where the state can lie that far ahead.
     fn reserve(&mut self, quota: &Quota, now: Timestamp, cost: u64) -> Decision {
-        let at = when(self, quota, now, cost, Duration::ZERO);
+        let at = when(self, quota, now, cost, Duration::ZERO, quota.reach());
         let first = decide(&mut [View { quota, state: self, cost }], now, Mode::Take);
         let is_far = at.saturating_since(now) > quota.reach() || self.blocked_until > now.as_micros();
         if first.allowed() || is_far || !decide(&mut [View { quota, state: self, cost }], at, Mode::Peek).allowed() {
@@ -147,6 +147,11 @@ impl KeyState {
         if let Some(empty_at) = self.bucket() {
             *empty_at = (*empty_at).max(least);
         }
+    }
+
+    /// Pulls back what lies too far ahead of `now`, as a take does.
+    pub(crate) fn pull_back(&mut self, quota: &Quota, now: Timestamp) {
+        with_cells!(quota, &mut self.cells, |bank, state| bank.pull_back(state, now.as_micros()), ());
     }
 
     /// The state of a single bucket, if that is what it is.

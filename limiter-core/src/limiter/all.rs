@@ -124,7 +124,7 @@ impl<S: Store> All<S> {
     }
 
     fn first_behind_waiters(&self) -> Option<usize> {
-        self.asks.iter().position(|ask| ask.cost > 0 && ask.core.queues.has(ask.key.as_slice()))
+        self.asks.iter().position(|ask| ask.cost > 0 && ask.core.queues.has_refused(ask.key.as_slice()))
     }
 }
 

@@ -9,7 +9,11 @@ use crate::{
     store::{Scope, Store},
     wait::{Queues, Sleep, ThreadTimer},
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 /// Settings of a [`Limiter`]; see [`Limiter::builder`].
 ///
@@ -202,6 +206,7 @@ impl<S: Store> LimiterBuilder<S> {
             priority_step: self.priority_step,
             queues: Arc::new(Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter), self.at_once)),
             plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
+            heard: Mutex::new(None),
         }))
     }
 }

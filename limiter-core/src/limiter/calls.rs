@@ -46,6 +46,9 @@ impl<S: Store> Limiter<S> {
     }
 
     pub(super) async fn check_bytes(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+        if let Some(answer) = self.0.check_now(key, cost) {
+            return answer;
+        }
         match self.first_in_line(key, cost)? {
             Ok(planned) => Ok(Store::take(&self.0.store, &[planned.demand(key, cost)], self.0.clock()).await?),
             Err(planned) => self.0.behind_waiters(planned, key, cost).await,
@@ -80,7 +83,7 @@ impl<S: Store> Limiter<S> {
     fn first_in_line(&self, key: &[u8], cost: u64) -> Result<Result<Planned, Planned>, Error> {
         let planned = self.0.planned(key);
         fits(&planned.quota, cost)?;
-        Ok(if cost > 0 && self.0.queues.has(key) { Err(planned) } else { Ok(planned) })
+        Ok(if cost > 0 && self.0.queues.has_refused(key) { Err(planned) } else { Ok(planned) })
     }
 
     /// Takes as many units as are there, up to `most`; how many, with the decision that took them. None is no error.

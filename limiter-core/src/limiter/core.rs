@@ -10,14 +10,17 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+/// How long a store's time is carried on by this machine's.
+const HEARD_LATELY: Duration = Duration::from_secs(60);
+
 pub(crate) struct Core<S: Store> {
-    pub(super) store: S,
+    pub(crate) store: S,
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(crate) sleep: Arc<dyn Sleep>,
     pub(crate) buffer: Duration,
@@ -26,6 +29,8 @@ pub(crate) struct Core<S: Store> {
     pub(crate) priority_step: Option<Duration>,
     pub(crate) queues: Arc<Queues>,
     pub(super) plan: Plans,
+    /// The store's time when it last answered, where it is not in this process.
+    pub(super) heard: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 /// Which quota each key is under, and the name their states are kept by.
@@ -57,6 +62,18 @@ pub(crate) struct Planned {
 }
 
 impl<S: Store> Core<S> {
+    /// The decision where the store is in this process, unless somebody waits for the key; `None` sends the caller on.
+    #[inline]
+    pub(super) fn check_now(&self, key: &[u8], cost: u64) -> Option<Result<Decision, Error>> {
+        if cost > 0 && self.queues.has_refused(key) {
+            return None;
+        }
+        self.with_demand(key, cost, |demand| match fits(demand.quota, cost) {
+            Ok(()) => Some(self.take_now(demand)?.map_err(Error::from)),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
     /// Runs `ask` with the demand of `cost` units for `key`.
     #[inline]
     pub(crate) fn with_demand<R>(&self, key: &[u8], cost: u64, ask: impl FnOnce(&Demand<'_>) -> R) -> R {
@@ -96,11 +113,28 @@ impl<S: Store> Core<S> {
     }
 
     pub(crate) async fn take(&self, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
-        Store::take(&self.store, &[self.planned(key).demand(key, cost)], self.clock()).await
+        let decision = Store::take(&self.store, &[self.planned(key).demand(key, cost)], self.clock()).await?;
+        if !self.store.is_local() && self.clock.is_none() {
+            *self.heard() = Some((decision.at(), Instant::now()));
+        }
+        Ok(decision)
     }
 
     pub(crate) async fn now(&self) -> Result<Timestamp, StoreError> {
         Store::now(&self.store, self.clock()).await
+    }
+
+    /// [`now`](Self::now), without a call to a store that has answered lately: for deadlines, late by a round trip.
+    pub(crate) async fn roughly_now(&self) -> Result<Timestamp, StoreError> {
+        let heard = *self.heard();
+        match heard.map(|(then, since)| (then, since.elapsed())) {
+            Some((then, elapsed)) if elapsed < HEARD_LATELY => Ok(then.saturating_add(elapsed)),
+            _ => self.now().await,
+        }
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<(Timestamp, Instant)>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn snapshot(&self, key: &[u8]) -> Option<(KeyState, Timestamp)> {

@@ -1,6 +1,6 @@
 //! The calls that an in-process store answers at once.
 
-use super::{Limiter, fits};
+use super::Limiter;
 use crate::{
     Decision, Error, Key, Timestamp,
     key::with_bytes,
@@ -57,14 +57,9 @@ impl<S: LocalStore> Limiter<S> {
     /// [`Error::NeverFits`] for a cost above the quota's capacity; [`Error::Store`], which memory never gives.
     #[inline]
     pub fn check_n(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
-        with_bytes(&key, |key| {
-            if cost > 0 && self.0.queues.has(key) {
-                return block_on(self.check_bytes(key, cost)); // denied, for the sake of those who wait
-            }
-            self.0.with_demand(key, cost, |demand| {
-                fits(demand.quota, cost)?;
-                Ok(LocalStore::take(&self.0.store, std::slice::from_ref(demand), self.0.clock())?)
-            })
+        with_bytes(&key, |key| match self.0.check_now(key, cost) {
+            Some(answer) => answer,
+            None => block_on(self.check_bytes(key, cost)), // denied at once, for the sake of those who wait
         })
     }
 

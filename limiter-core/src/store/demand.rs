@@ -86,7 +86,8 @@ impl Scope {
         &self.name
     }
 
-    /// A number that stands for the name, the same in every process and release.
+    /// A number that stands for the name, the same in every process and release. A limiter that was
+    /// [restarted](crate::Limiter::restart) has another one under its old name: a store tells scopes apart by both.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash

@@ -47,6 +47,7 @@ trait Erased: Send + Sync {
     fn sweep<'a>(&'a self, clock: Option<&'a dyn Clock>) -> Answer<'a, Result<usize, StoreError>>;
     fn now<'a>(&'a self, clock: Option<&'a dyn Clock>) -> Answer<'a, Result<Timestamp, StoreError>>;
     fn is_same(&self, other: &dyn Any) -> bool;
+    fn is_local(&self) -> bool;
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>>;
     fn snapshot<'a>(
         &'a self,
@@ -113,6 +114,10 @@ impl<S: Store> Erased for S {
         other.downcast_ref::<S>().is_some_and(|other| Store::is_same(self, other))
     }
 
+    fn is_local(&self) -> bool {
+        Store::is_local(self)
+    }
+
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
         Store::take_now(self, demands, clock)
     }
@@ -161,6 +166,10 @@ impl Store for DynStore {
 
     fn is_same(&self, other: &Self) -> bool {
         self.0.is_same(other.0.as_any())
+    }
+
+    fn is_local(&self) -> bool {
+        self.0.is_local()
     }
 
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {

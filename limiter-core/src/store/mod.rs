@@ -34,13 +34,20 @@ pub(crate) const MOST_DEMANDS: usize = 64;
 ///   take is all or nothing: a denial takes nothing anywhere.
 /// * **Equal.** The same sequence of instants, keys and costs gives the same decisions, field by field, on every
 ///   store: those of [`crate::algorithm::decide`].
-/// * **Reading is free.** Denials and peeks write nothing, but for the pull back that `decide` tells of.
+/// * **Reading is free.** Denials and peeks write nothing, but for the pull back that `decide` tells of. They see a change
+///   of the quota, and leave it to what writes: a take that is admitted with a cost above 0, and any adjustment.
 /// * **Time is the store's.** It reads its own time inside the atomic step, after any lock. A `clock` handed to a call
 ///   takes that place for the call.
 /// * **Nothing live is lost.** Idle keys vanish by themselves, never while they still limit anything.
 /// * **Cancellation.** A future dropped half-way leaves no lock, transaction or connection behind; its call may or may
 ///   not have happened.
+/// * **Polled anywhere.** Who waits is served by futures that run on whatever thread wakes them, also inside a waker: a
+///   store whose client needs a runtime hands its calls over to that runtime (spawns them), and awaits the handle.
 /// * **Clones share state.**
+/// * **Keys are bytes, names are text.** Any bytes, of any length; any name. Two that differ never share units, but for
+///   what a hash of them may do with a probability that can be neglected.
+///
+/// `limiter_core::conformance` (feature `conformance`) is this contract as tests that any store can run.
 ///
 /// In-process stores implement [`LocalStore`], which needs no futures; this trait is then given.
 ///
@@ -80,7 +87,8 @@ pub trait Store: Clone + Send + Sync + 'static {
         clock: Option<&dyn Clock>,
     ) -> impl Future<Output = Result<Decision, StoreError>> + Send;
 
-    /// Charges, refunds or blocks a key without asking; the answer is that of a peek of cost 0 after it.
+    /// Charges, refunds or blocks a key without asking; the answer is that of a peek of cost 0 after it, and as
+    /// [`Adjust::Reserve`] tells where units are reserved.
     fn adjust(
         &self,
         demand: Demand<'_>,
@@ -99,6 +107,12 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Whether the other handle is one of this very store, so that both can be decided on in one step.
     fn is_same(&self, other: &Self) -> bool;
+
+    /// Whether the store is in this process and decides in place: [`take_now`](Self::take_now) then always answers, and no
+    /// call is worth saving.
+    fn is_local(&self) -> bool {
+        false
+    }
 
     /// [`take`](Self::take) without a future, where the store is in this process; `None` sends the caller there.
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
@@ -170,6 +184,9 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///     }
 ///
 ///     fn decide(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>, mode: Mode) -> Result<Decision, StoreError> {
+///         if demands.len() > 64 {
+///             return Err(StoreError::new(StoreErrorKind::TooManyDemands));
+///         }
 ///         if demands.iter().map(name).collect::<HashSet<_>>().len() < demands.len() {
 ///             return Err(StoreError::new(StoreErrorKind::DuplicateKey));
 ///         }
@@ -182,8 +199,12 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///             .map(|(demand, state)| View { quota: demand.quota, state, cost: demand.cost })
 ///             .collect();
 ///         let decision = decide(&mut views, now, mode);
-///         for (demand, state) in demands.iter().zip(states).filter(|(_, state)| !state.is_untouched()) {
-///             keys.insert(name(demand), (demand.quota.clone(), state));
+///         for (demand, state) in demands.iter().zip(states) {
+///             // Who only looks, or is denied, leaves a change of the quota to who takes.
+///             let takes = mode == Mode::Take && decision.allowed() && demand.cost > 0;
+///             if takes || keys.get(&name(demand)).is_some_and(|(quota, _)| quota == demand.quota) {
+///                 keys.insert(name(demand), (demand.quota.clone(), state));
+///             }
 ///         }
 ///         Ok(decision)
 ///     }
@@ -202,9 +223,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///         let mut keys = self.lock();
 ///         let now = self.time(clock);
 ///         let mut state = load(&keys, &demand, now);
-///         state.adjust(demand.quota, now, demand.cost, adjust);
-///         let view = View { quota: demand.quota, state: &mut state, cost: 0 };
-///         let decision = decide(&mut [view], now, Mode::Peek);
+///         let decision = state.adjust(demand.quota, now, demand.cost, adjust);
 ///         keys.insert(name(&demand), (demand.quota.clone(), state));
 ///         Ok(decision)
 ///     }
@@ -238,6 +257,14 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = OneLock { keys: Arc::default(), clock: MonotonicClock::new() };
+/// # #[cfg(feature = "conformance")]
+/// # std::thread::scope(|scope| {
+/// #     use limiter_core::conformance::{CASES, Need, run};
+/// #     let new = || async { OneLock { keys: Arc::default(), clock: MonotonicClock::new() } };
+/// #     for case in CASES.iter().filter(|case| case.need == Need::Nothing) {
+/// #         scope.spawn(move || run(new, case.name).unwrap());
+/// #     }
+/// # });
 /// let limiter = Limiter::builder("sliding_log 2/min".parse()?).store(store).build();
 /// assert!(limiter.check_n("ada", 2)?.allowed());
 /// assert!(!limiter.check("ada")?.allowed());
@@ -245,7 +272,8 @@ pub trait Store: Clone + Send + Sync + 'static {
 /// # }
 /// ```
 ///
-/// What it lacks beside [`MemoryStore`]: a bound on its keys, and sweeping by itself.
+/// It passes every case of `limiter_core::conformance` (feature `conformance`), which is the contract as tests for
+/// anybody's store. What it lacks beside [`MemoryStore`]: a bound on its keys, and sweeping by itself.
 pub trait LocalStore: Clone + Send + Sync + 'static {
     /// See [`Store::take`].
     ///
@@ -322,6 +350,10 @@ impl<S: LocalStore> Store for S {
 
     fn is_same(&self, other: &Self) -> bool {
         LocalStore::is_same(self, other)
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {

@@ -1,11 +1,17 @@
 //! Serves one key's line, for as long as anybody stands in it.
 
-use super::{Slot, ThreadTimer, line::Line, sleep::Sleep, waiter::Granted};
+use super::{
+    Slot, ThreadTimer,
+    line::{Heads, Line},
+    sleep::Sleep,
+    waiter::{Granted, Waiter, Wake},
+};
 use crate::{
-    Error, StoreError, StoreErrorKind, Timestamp,
+    Decision, Error, RateState, StoreError, StoreErrorKind, Timestamp,
     limiter::{Core, never_fits},
     store::{Adjust, Store},
 };
+use smallvec::SmallVec;
 use std::{
     future::{self, Future},
     panic::{self, AssertUnwindSafe},
@@ -19,39 +25,56 @@ use std::{
 /// first waiter, who was denied with `first_wait`, to the last.
 ///
 /// Nobody is asked for whom the store has just been asked: a grant costs one take, and one more if it had to be slept
-/// for.
+/// for. Where the store is not in this process, what its last answer tells saves calls: all that it had left is taken
+/// for as many waiters at once, and who asks for one unit next sleeps until there is one before it asks.
 pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Arc<Line>, first_wait: Duration) {
     let on_duty = OnDuty { core: &core, key: &key, line: &line };
     pause(&core, first_wait, &line).await;
+    let mut foreseen = Foreseen::default();
     while let Some(head) = line.head(&core.queues) {
+        if line.take_unjudged()
+            && let Some(state) = core.snapshot(&key).await
+        {
+            line.reconsider(&core.queues, &core.quota(&key), state);
+            continue;
+        }
         let Ok(slot) = core.queues.enter(&key) else {
             wait_for_slot(&core, &line).await;
             continue;
         };
-        let more = match core.take(&key, head.cost).await {
-            Ok(decision) if decision.allowed() => {
-                let taken = decision.at();
-                let granted = head.grant(Granted { decision, slot });
-                // Out of the line before it is woken: what it does next is not to find itself waiting there.
-                let more = line.pop(&core.queues, &head, true);
-                if !more {
-                    core.queues.forget(&key, &line);
-                }
-                match granted {
-                    Some(wake) => wake.now(),
-                    None => give_back(&core, &key, head.cost, taken).await,
-                }
-                more
+        let answer = match foreseen.denial_of(&head) {
+            Some(denied) => Ok(Err(denied)),
+            None => {
+                let heads = line.heads(&head, foreseen.room);
+                let cost = heads.iter().map(|head| head.cost).sum();
+                let taken = core.take(&key, cost).await;
+                taken
+                    .map(|decision| if decision.allowed() { Ok((heads, decision)) } else { Err(Denied::of(&decision)) })
             }
-            Ok(denied) => {
+        };
+        let more = match answer {
+            Ok(Ok((heads, decision))) => {
+                if !core.store.is_local() && core.queues.slots().is_none() {
+                    foreseen = Foreseen::after(&decision);
+                }
+                hand_over(&core, &key, &line, heads, &decision, slot).await
+            }
+            Ok(Err(_)) if foreseen.room > head.cost => {
                 slot.into_iter().for_each(Slot::leave_quietly);
-                let Some(wait) = denied.retry_after() else {
+                foreseen.room = 0; // others took some meanwhile: ask for the head alone
+                true
+            }
+            Ok(Err(denied)) => {
+                slot.into_iter().for_each(Slot::leave_quietly);
+                line.note_refusal();
+                foreseen = Foreseen::default();
+                let Some(wait) = denied.wait else {
                     head.fail(never_fits(&core.quota(&key), head.cost));
                     if line.pop(&core.queues, &head, false) { continue } else { break }
                 };
                 let slack_wait = wait.saturating_add(core.buffer);
-                let due = denied.at().saturating_add(slack_wait);
-                if let Some(error) = head.too_late(denied.at(), slack_wait) {
+                let due = denied.at.saturating_add(slack_wait);
+                if let Some(error) = head.too_late(denied.at, slack_wait) {
                     head.fail(error);
                     line.pop(&core.queues, &head, false)
                 } else {
@@ -66,9 +89,10 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
                 }
             }
             Err(error) => {
+                // Whoever waits for this store waits for nothing: all are told at once.
                 slot.into_iter().for_each(Slot::leave_quietly);
-                head.fail(Error::Store(error));
-                line.pop(&core.queues, &head, false)
+                line.abandon(&core.queues, || Error::Store(error.clone()));
+                false
             }
         };
         if !more {
@@ -76,6 +100,70 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
         }
     }
     drop(on_duty);
+}
+
+/// Hands a grant to those it was asked for, and wakes them; whether the line goes on.
+async fn hand_over<S: Store>(
+    core: &Core<S>,
+    key: &Arc<[u8]>,
+    line: &Arc<Line>,
+    heads: Heads,
+    decision: &Decision,
+    mut slot: Option<Slot>,
+) -> bool {
+    let mut more = true;
+    let mut wakes: SmallVec<[Wake; 1]> = SmallVec::new();
+    let mut unread = 0;
+    for head in heads {
+        // Out of the line before it is woken: what it does next is not to find itself waiting there.
+        match head.grant(Granted { decision: decision.clone(), slot: slot.take() }) {
+            Some(wake) => wakes.push(wake),
+            None => unread += head.cost,
+        }
+        more = line.pop(&core.queues, &head, true);
+    }
+    if !more {
+        core.queues.forget(key, line);
+    }
+    wakes.into_iter().for_each(Wake::now);
+    if unread > 0 {
+        give_back(core, key, unread, decision.at()).await;
+    }
+    more
+}
+
+/// A denial, as far as a line needs it.
+struct Denied {
+    at: Timestamp,
+    /// `None` where the cost can never fit.
+    wait: Option<Duration>,
+}
+
+impl Denied {
+    fn of(decision: &Decision) -> Self {
+        Self { at: decision.at(), wait: decision.retry_after() }
+    }
+}
+
+/// What the last grant tells of the next.
+#[derive(Default)]
+struct Foreseen {
+    /// Units that it left.
+    room: u64,
+    /// Where it left none, the denial of one unit.
+    one: Option<Denied>,
+}
+
+impl Foreseen {
+    fn after(decision: &Decision) -> Self {
+        let room = decision.remaining();
+        let next = decision.rates().iter().map(RateState::next_unit_after).max().filter(|wait| !wait.is_zero());
+        Self { room, one: next.map(|wait| Denied { at: decision.at(), wait: Some(wait) }) }
+    }
+
+    fn denial_of(&mut self, head: &Waiter) -> Option<Denied> {
+        self.one.take().filter(|_| head.cost == 1)
+    }
 }
 
 /// Sleeps until a place is free, which whoever frees it tells, or somebody's time is over.

@@ -2,6 +2,7 @@
 
 use super::{queue::Queues, task::Task, waiter::Waiter};
 use crate::{Error, KeyState, Quota, Timestamp, algorithm::Projection};
+use smallvec::SmallVec;
 use std::{
     collections::VecDeque,
     sync::{
@@ -16,7 +17,12 @@ pub(super) struct Line {
     driver: OnceLock<Arc<Task>>,
     /// Set when the driver must ask again before its sleep is over.
     changed: AtomicBool,
+    /// Set once the store has refused somebody in it: until then it is but on its way to the store.
+    refused: AtomicBool,
 }
+
+/// The first waiters of a line, whom one take is for.
+pub(super) type Heads = SmallVec<[Arc<Waiter>; 1]>;
 
 struct Inner {
     waiters: VecDeque<Arc<Waiter>>,
@@ -26,6 +32,8 @@ struct Inner {
     projection: Option<Projection>,
     /// Counts what happens to the line, so that a snapshot taken before is told from one taken after.
     version: u64,
+    /// Somebody with a deadline was let in without knowing how long it will be.
+    unjudged: bool,
     /// Nobody was left: it takes nobody any more, and is about to leave the map.
     ended: bool,
 }
@@ -56,9 +64,10 @@ impl Line {
     pub(super) fn new(first: Arc<Waiter>) -> Self {
         let waiters = VecDeque::from([first]);
         Self {
-            inner: Mutex::new(Inner { waiters, gone: 0, projection: None, version: 0, ended: false }),
+            inner: Mutex::new(Inner { waiters, gone: 0, projection: None, version: 0, unjudged: false, ended: false }),
             driver: OnceLock::new(),
             changed: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -76,6 +85,15 @@ impl Line {
 
     pub(super) fn note_change(&self) {
         self.changed.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn note_refusal(&self) {
+        self.refused.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether those in it wait for units, as far as the store has said.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::SeqCst)
     }
 
     pub(super) fn take_change(&self) -> bool {
@@ -139,13 +157,20 @@ impl Line {
         if place < inner.waiters.len() {
             inner.projection = None; // it put the waiter last
         }
+        let is_unjudged = waiter.limit.is_some() && expected.is_none();
+        inner.unjudged |= is_unjudged;
         inner.waiters.insert(place, Arc::clone(waiter));
         inner.version += 1;
         drop(inner);
-        if place == 0 || (waiter.limit.is_some() && queues.slots().is_some()) {
+        if place == 0 || is_unjudged || (waiter.limit.is_some() && queues.slots().is_some()) {
             self.wake_driver(); // it sleeps for another head, or without a thought of this deadline
         }
         Some(Join::Queued(Arc::clone(self), Arc::clone(waiter)))
+    }
+
+    /// Whether somebody was let in of whom it is not known if they can be served in time; asked once.
+    pub(super) fn take_unjudged(&self) -> bool {
+        std::mem::take(&mut self.lock().unjudged)
     }
 
     /// The earliest instant after which somebody in line no longer wants to wait.
@@ -190,6 +215,24 @@ impl Line {
         }
         inner.ended = true;
         None
+    }
+
+    /// `head`, and those behind it whose costs fit into `room` with its own.
+    pub(super) fn heads(&self, head: &Arc<Waiter>, room: u64) -> Heads {
+        let mut heads = Heads::from_elem(Arc::clone(head), 1);
+        let Some(mut left) = room.checked_sub(head.cost).filter(|left| *left > 0) else { return heads };
+        let inner = self.lock();
+        if !inner.waiters.front().is_some_and(|front| Arc::ptr_eq(front, head)) {
+            return heads;
+        }
+        for waiter in inner.waiters.iter().skip(1).filter(|waiter| !waiter.is_gone()) {
+            match left.checked_sub(waiter.cost) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+            heads.push(Arc::clone(waiter));
+        }
+        heads
     }
 
     /// Takes a served or failed head out of the line; whether that leaves anybody, else the line ends.

@@ -55,10 +55,16 @@ impl Queues {
         }
     }
 
-    /// Whether anybody waits for `key`.
+    /// Whether anybody stands in line for `key`.
     #[inline]
-    pub(crate) fn has(&self, key: &[u8]) -> bool {
+    pub(super) fn has(&self, key: &[u8]) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0 && self.lock().contains_key(key)
+    }
+
+    /// Whether anybody waits for units of `key` whom the store has refused: a check must not overtake them.
+    #[inline]
+    pub(crate) fn has_refused(&self, key: &[u8]) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0 && self.line(key).is_some_and(|line| line.is_refused())
     }
 
     /// How many wait, over all keys.

@@ -6,6 +6,7 @@
 //! * `extremes`: from one unit in 366 days to 4096 a microsecond, and the costs at the edges.
 //! * `threads`: what threads are answered is what some order of their calls is answered by the oracle.
 //! * `changes`: quotas that change while they run.
+//! * `waiting`: lines under random arrivals, departures and refunds.
 //! * `reserve`: units reserved for later, used at their instants, keep the promise.
 //!
 //! Runs are random and repeatable: each test takes one fixed seed and a fresh one, and prints the seed that failed. Set
@@ -23,3 +24,4 @@ mod properties;
 mod random;
 mod reserve;
 mod threads;
+mod waiting;
