@@ -3,6 +3,8 @@
 #![cfg(all(feature = "shared", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[cfg(feature = "conformance")]
+mod contract;
 mod equal;
 mod files;
 mod full;

@@ -86,8 +86,10 @@ const KEYS: u64 = 1000;
 fn many_keys() {
     let Some((file, task)) = task() else { return };
     let (store, scope) = (patient().open(file).unwrap(), Scope::new("many"));
-    let (quota, start) =
-        (quota(["fixed_window 20/3650d", "20/3650d", "sliding_log 20/3650d"][task as usize]), 7 * task);
+    let (quota, start) = (
+        quota(["fixed_window 20/3650d", "20/3650d", "sliding_log 20/3650d"][usize::try_from(task).unwrap()]),
+        7 * task,
+    );
     be_ready();
     let mut counts = [0, 0];
     for turn in 0..6 {

@@ -101,6 +101,12 @@ impl SharedStore {
         SharedStoreBuilder::default()
     }
 
+    /// The path the file was opened at.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
     /// How full the file is. Looks at each slot.
     #[must_use]
     pub fn usage(&self) -> SharedUsage {
