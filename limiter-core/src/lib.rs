@@ -13,6 +13,7 @@ mod limiter;
 mod quota;
 mod rate;
 pub mod store;
+mod sync;
 mod wait;
 
 pub use algorithm::KeyState;

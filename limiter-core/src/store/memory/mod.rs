@@ -9,6 +9,7 @@ use crate::{
     algorithm::{Mode, View, decide, decide_one},
     error::{StoreError, StoreErrorKind},
     quota::Plan,
+    sync::{Mutex, MutexGuard},
 };
 use shard::{Loaded, Now, Shard};
 use slot::quota_id;
@@ -16,7 +17,7 @@ use smallvec::SmallVec;
 use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 /// The default store: one process, no server, bounded.
