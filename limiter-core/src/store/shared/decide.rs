@@ -178,10 +178,19 @@ impl Core {
         if peeked.allowed() {
             return asked.iter().any(|asked| asked.demand.cost > 0);
         }
-        let before: SmallVec<[KeyState; 1]> = states.iter().cloned().collect();
         decide(&mut views(asked, states), now, Mode::Take);
-        let mut all = asked.iter().zip(seen).zip(before.iter().zip(states));
-        all.any(|((asked, seen), (before, after))| seen.keeps(asked.demand.quota, before, after, false))
+        let mut all = asked.iter().zip(seen).zip(states);
+        all.any(|((asked, seen), after)| self.is_kept(asked, seen, after, false, now))
+    }
+
+    /// Whether what a state has become is to be kept. Who only looked leaves a change of the quota to who writes.
+    fn is_kept(&self, asked: &Asked<'_>, seen: &Seen, after: &KeyState, is_written: bool, now: Timestamp) -> bool {
+        match &seen.found {
+            Some(found) => {
+                is_written || (found.fingerprint() == asked.demand.quota.fingerprint() && found.state != *after)
+            }
+            None => self.state(asked, seen, now).is_ok_and(|before| before != *after),
+        }
     }
 
     fn step(
@@ -216,15 +225,13 @@ impl Core {
         }
 
         let now = self.time(clock); // everything that counts is owned
-        let before = self.states(asked, seen, now)?;
+        let mut states = self.states(asked, seen, now)?;
         if let Some(shared) = share_a_way(asked, &places) {
             // Two keys that would share one state: together they could take more than it holds. Denied early.
-            let mut states = before;
             let seen = decide(&mut views(asked, &mut states), now, Mode::Peek);
             let wait = seen.reset_after();
             return Ok(Some(seen.denied_too(shared, wait)));
         }
-        let mut states = before.clone();
         let decision = match (ask, asked, &mut states[..]) {
             (Ask::Adjust(adjust), [asked], [state]) => state.adjust(asked.demand.quota, now, asked.demand.cost, adjust),
             _ => decide(&mut views(asked, &mut states), now, Mode::Take),
@@ -233,7 +240,7 @@ impl Core {
         for (i, (asked, seen)) in asked.iter().zip(seen).enumerate() {
             let is_written = is_adjust || (decision.allowed() && asked.demand.cost > 0);
             let state = &mut states[i];
-            if !seen.keeps(asked.demand.quota, &before[i], state, is_written) {
+            if !self.is_kept(asked, seen, state, is_written, now) {
                 continue;
             }
             match places[i] {
@@ -366,14 +373,6 @@ impl Core {
 impl Seen {
     fn all(&self) -> impl Iterator<Item = &Found> {
         self.found.as_deref().into_iter().chain(&self.ways)
-    }
-
-    /// Whether what a state has become is to be kept. Who only looked leaves a change of the quota to who writes.
-    fn keeps(&self, quota: &Quota, before: &KeyState, after: &KeyState, is_written: bool) -> bool {
-        match &self.found {
-            Some(found) => is_written || (found.fingerprint() == quota.fingerprint() && before != after),
-            None => before != after,
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Lets a test end a thread's writing after any one of its writes, as a kill would.
+//! Lets a test end a thread's writing after any one of its writes, as a kill would, or hold it there.
 
 #[cfg(not(test))]
 #[inline(always)]
@@ -7,22 +7,33 @@ pub(super) const fn is_lit() -> bool {
 }
 
 #[cfg(test)]
-pub(super) use burning::{is_lit, with};
+pub(super) use burning::{hold, is_lit, with};
 
 #[cfg(test)]
 mod burning {
-    use std::{cell::Cell, panic};
+    use std::{
+        cell::{Cell, RefCell},
+        panic,
+    };
 
     /// What a burnt fuse unwinds with.
     struct Killed;
 
-    thread_local!(static LEFT: Cell<Option<u64>> = const { Cell::new(None) });
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        static HELD: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    }
 
     /// Whether a write may happen. The first that may not unwinds; those of the unwinding are without effect.
     pub(in super::super) fn is_lit() -> bool {
         match LEFT.get() {
             None => true,
             Some(0) => {
+                if let Some(held) = HELD.take() {
+                    LEFT.set(None);
+                    held();
+                    return true;
+                }
                 if !std::thread::panicking() {
                     panic::resume_unwind(Box::new(Killed));
                 }
@@ -45,5 +56,15 @@ mod burning {
             Err(cause) if cause.is::<Killed>() => false,
             Err(cause) => panic::resume_unwind(cause),
         }
+    }
+
+    /// Runs `f`, and `held` before the write that comes after so many.
+    pub(in super::super) fn hold<R>(writes: u64, held: impl FnOnce() + 'static, f: impl FnOnce() -> R) -> R {
+        LEFT.set(Some(writes));
+        HELD.set(Some(Box::new(held)));
+        let result = f();
+        LEFT.set(None);
+        HELD.set(None);
+        result
     }
 }

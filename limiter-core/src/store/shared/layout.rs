@@ -98,8 +98,8 @@ impl Layout {
 
     /// The layout of a file with these numbers in its header; `None` where they make no sense.
     pub(super) fn new([max_rates, groups, group_size, overflow, blocks]: [usize; 5]) -> Option<Self> {
-        let some = [max_rates, groups, group_size, overflow, blocks].iter().all(|n| (1..1 << 36).contains(n));
-        if !some || max_rates > MOST_RATES || group_size > GROUP || blocks >= 1 << 32 {
+        let some = [max_rates, groups, group_size, overflow, blocks].iter().all(|n| *n > 0);
+        if !some || max_rates > MOST_RATES || group_size > GROUP || u32::try_from(blocks).is_err() {
             return None;
         }
         let slots = groups.checked_mul(group_size)?.checked_add(overflow)?;
@@ -114,7 +114,8 @@ impl Layout {
         let small_at = part(SMALL_RECORDS, record_words(SMALL_ENTRIES, slot))?;
         let large_at = part(LARGE_RECORDS, record_words(LARGE_ENTRIES, slot))?;
         let (slots_at, blocks_at) = (part(slots, slot)?, part(blocks, BLOCK_WORDS)?);
-        let words = Some(end).filter(|words| *words < 1 << 42)?;
+        // Files of 2⁴⁵ bytes and more are no file that was asked for.
+        let words = end.checked_mul(8).filter(|bytes| *bytes as u64 >> 45 == 0).map(|_| end)?;
         Some(Self {
             max_rates,
             groups,

@@ -173,6 +173,6 @@ impl LocalStore for SharedStore {
 
 impl fmt::Debug for SharedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedStore").field("path", &self.0.path).field("usage", &self.usage()).finish()
+        f.debug_struct("SharedStore").field("path", &self.0.path).finish_non_exhaustive()
     }
 }

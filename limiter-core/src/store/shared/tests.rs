@@ -1,4 +1,6 @@
-//! A kill at each write of a step, and at each write of what ends it for the dead.
+//! A kill at each write of a step, and at each write of what ends it for the dead; a step of another at each write.
+
+mod between;
 
 use super::{
     core::Core,
