@@ -68,7 +68,8 @@ use std::{fmt, path::Path, sync::Arc};
 ///
 /// Who shares a file must be of one kernel, one namespace of process ids and one of time: containers that share it share
 /// these too (`--pid=container:…`), else opening it is an error. The file must not be cut short while it is open: the
-/// kernel ends who then touches what is gone (SIGBUS). It can be removed; who opens the path then starts a new one.
+/// kernel ends who then touches what is gone (SIGBUS). It can be removed; who opens the path then starts a new one. Put it in
+/// a folder that only those may write to who share it.
 #[derive(Clone)]
 pub struct SharedStore(Arc<Core>);
 

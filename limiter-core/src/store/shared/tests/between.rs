@@ -156,7 +156,7 @@ fn two_calls_held_before_any_of_their_writes_count_what_they_admit() {
         for [one, other] in [calls, [calls[1], calls[0]]] {
             for first in 0.. {
                 let mut is_over = true;
-                for second in (0..).step_by(2) {
+                for second in (0..).step_by(3) {
                     bring_back(core, &started);
                     let in_use = used(&store);
                     let kept = if name.ends_with("is swept") { 0 } else { in_use };
