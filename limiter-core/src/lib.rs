@@ -28,6 +28,8 @@ pub use rate::Rate;
 pub use store::PostgresStore;
 #[cfg(feature = "redis")]
 pub use store::RedisStore;
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub use store::SharedStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};

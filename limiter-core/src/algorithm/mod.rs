@@ -65,8 +65,10 @@ pub(crate) use state::Cells;
 pub use state::KeyState;
 
 // What stores that keep states in forms of their own take apart and put together.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "shared", feature = "sqlite"))]
 pub(crate) use sliding_log::Log;
+#[cfg(feature = "shared")]
+pub(crate) use sliding_log::Run;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) use sliding_log::runs::Units;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]

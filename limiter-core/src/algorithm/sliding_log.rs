@@ -38,11 +38,11 @@ pub(crate) enum Logs {
 /// only as it fills: a run a take and stamp.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Log {
-    runs: VecDeque<Run>,
+    pub(crate) runs: VecDeque<Run>,
     /// How many runs were before the first one here: what runs are numbered by.
-    gone: u64,
+    pub(crate) gone: u64,
     /// The running total before the first run. Totals wrap; only their differences count.
-    base: u64,
+    pub(crate) base: u64,
     touched: Touched,
 }
 
@@ -59,10 +59,10 @@ impl PartialEq for Touched {
 impl Eq for Touched {}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Run {
-    stamp: u64,
+pub(crate) struct Run {
+    pub(crate) stamp: u64,
     /// Units up to and with this run.
-    total: u64,
+    pub(crate) total: u64,
 }
 
 /// A rate's window as it stands at an instant.
@@ -272,7 +272,28 @@ impl Logs {
     }
 }
 
+#[cfg(feature = "shared")]
+impl Logs {
+    /// Keeps at most `most` runs a log: units join later ones, and so return late, never early.
+    pub(crate) fn coarsen(&mut self, most: usize) {
+        for log in self.apart() {
+            let (runs, each) = (log.runs.len(), log.runs.len().div_ceil(most.max(1)));
+            let mut nth = 0;
+            log.runs.retain(|_| {
+                nth += 1;
+                nth % each == 0 || nth == runs
+            });
+        }
+    }
+}
+
 impl Log {
+    /// A log whose runs are numbered from 0.
+    #[cfg(feature = "shared")]
+    pub(crate) fn of(base: u64, runs: VecDeque<Run>) -> Self {
+        Self { runs, gone: 0, base, touched: Touched::default() }
+    }
+
     fn total(&self) -> u64 {
         self.runs.back().map_or(self.base, |run| run.total)
     }
@@ -456,6 +477,28 @@ mod tests {
         assert!(matches!(logs, Logs::Apart(_)));
         let after: Vec<u64> = (0..3).map(|i| bank.in_use(i, &logs, 2000)).collect();
         assert_eq!(after, [6, before[1] + 7, before[2] + 7]);
+    }
+
+    #[cfg(feature = "shared")]
+    #[test]
+    fn a_coarser_log_holds_the_same_units_and_returns_them_no_earlier() {
+        let bank = bank([(40, 100), (60, 1000)]);
+        let mut exact = bank.fresh();
+        for now in 1000..1030 {
+            bank.take(&mut exact, now, 1);
+        }
+        for most in [1, 4, 7, 29, 30] {
+            let mut coarse = exact.clone();
+            coarse.coarsen(most);
+            assert!(runs(&coarse) <= 2 * most);
+            for i in 0..2 {
+                assert_eq!(bank.in_use(i, &coarse, 1030), 30);
+                for now in 1030..2100 {
+                    assert!(bank.in_use(i, &coarse, now) >= bank.in_use(i, &exact, now));
+                }
+            }
+            assert_eq!(bank.in_use(1, &coarse, 2100), 0);
+        }
     }
 
     #[test]
