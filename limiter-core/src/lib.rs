@@ -24,6 +24,10 @@ pub use key::{Key, KeyBuf};
 pub use limiter::{All, Ask, Blocking, Limiter, LimiterBuilder};
 pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
+#[cfg(feature = "redis")]
+pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};

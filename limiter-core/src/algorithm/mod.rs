@@ -62,16 +62,15 @@ pub(crate) use report::{RateReport, Report, judge};
 pub(crate) use sliding_log::SlidingLog;
 pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use state::Cells;
-#[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
-#[allow(unused_imports)]
-pub(crate) use state::Clipped;
 pub use state::KeyState;
+
+// What stores that keep states in forms of their own take apart and put together.
 #[cfg(feature = "sqlite")]
-pub(crate) use {
-    fixed_window::Counted,
-    sliding_log::{Log, Logs},
-    sliding_window::Counts,
-};
+pub(crate) use sliding_log::Log;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) use sliding_log::runs::Units;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
+pub(crate) use {fixed_window::Counted, sliding_log::Logs, sliding_window::Counts, state::Clipped};
 
 use smallvec::SmallVec;
 

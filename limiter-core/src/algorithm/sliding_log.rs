@@ -9,6 +9,8 @@
 
 #[cfg(feature = "sqlite")]
 mod kept;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) mod runs;
 
 use super::{Bank, Level};
 use crate::Rate;
