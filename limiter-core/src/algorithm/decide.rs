@@ -78,7 +78,7 @@ pub(crate) fn decide_one<M: Meter>(
 }
 
 /// The time until the view's cost fits; `None` if it never can.
-fn wait(view: &View<'_>, now: u64) -> Option<u64> {
+pub(super) fn wait(view: &View<'_>, now: u64) -> Option<u64> {
     if view.cost > view.quota.capacity() {
         return None;
     }
@@ -96,7 +96,7 @@ fn wait(view: &View<'_>, now: u64) -> Option<u64> {
 }
 
 /// Writes what a take writes: the units where it is admitted, else only the pull back of what lies too far ahead.
-fn settle(view: &mut View<'_>, now: u64, admitted: bool) {
+pub(super) fn settle(view: &mut View<'_>, now: u64, admitted: bool) {
     if admitted {
         view.state.prepare(view.quota);
     }

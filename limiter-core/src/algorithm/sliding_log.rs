@@ -7,6 +7,11 @@
 //! that place and at the stamp of the unit that must leave first: a few steps a rate, whatever the limit. Rates whose
 //! logs differ (different cells, a debt that only some can hold, a clock that stepped back far) keep one each.
 
+#[cfg(feature = "sqlite")]
+mod kept;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) mod runs;
+
 use super::{Bank, Level};
 use crate::Rate;
 use smallvec::SmallVec;
@@ -38,7 +43,20 @@ pub(crate) struct Log {
     pub(crate) gone: u64,
     /// The running total before the first run. Totals wrap; only their differences count.
     pub(crate) base: u64,
+    touched: Touched,
 }
+
+/// The number of the oldest run that was written since a store last kept the log in parts; no part of its value.
+#[derive(Clone, Copy, Default, Debug)]
+struct Touched(u64);
+
+impl PartialEq for Touched {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Touched {}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Run {
@@ -235,6 +253,7 @@ impl Logs {
             let from = |&first: &u64| {
                 let mut own = log.clone();
                 own.forget_before(first);
+                own.touch(0);
                 own
             };
             *self = Self::Apart(first.iter().map(from).collect());
@@ -272,7 +291,7 @@ impl Log {
     /// A log whose runs are numbered from 0.
     #[cfg(feature = "shared")]
     pub(crate) fn of(base: u64, runs: VecDeque<Run>) -> Self {
-        Self { runs, gone: 0, base }
+        Self { runs, gone: 0, base, touched: Touched::default() }
     }
 
     fn total(&self) -> u64 {
@@ -339,17 +358,25 @@ impl Log {
             let total = self.total();
             let keep = self.runs.partition_point(|run| run.stamp < view.stamp);
             self.runs.truncate(keep);
+            self.touch(keep);
             self.runs.push_back(Run { stamp: view.stamp, total });
         }
     }
 
     fn push(&mut self, stamp: u64, units: u64) {
         let total = self.total().wrapping_add(units);
+        self.touch(self.runs.len().saturating_sub(1));
         match self.runs.back_mut() {
             Some(run) if run.stamp == stamp => run.total = total,
             _ if units > 0 => self.runs.push_back(Run { stamp, total }),
             _ => {}
         }
+    }
+
+    /// Notes that the run at this place, and maybe those behind it, are written.
+    #[inline]
+    fn touch(&mut self, place: usize) {
+        self.touched.0 = self.touched.0.min(self.gone + place as u64);
     }
 
     /// Takes back up to `cost` units of this stamp; the number of the run if that leaves it empty.
@@ -358,6 +385,7 @@ impl Log {
         let number = self.gone + index as u64;
         let held = self.runs.get(index).filter(|run| run.stamp == stamp)?.total.wrapping_sub(self.total_before(number));
         let gone = cost.min(held);
+        self.touch(index);
         self.runs.range_mut(index..).for_each(|run| run.total = run.total.wrapping_sub(gone));
         (gone == held).then(|| {
             self.runs.remove(index);

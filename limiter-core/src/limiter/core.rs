@@ -5,7 +5,7 @@ use crate::{
     error::StoreError,
     store::{Adjust, Demand, Scope, Store},
     sync::{
-        RwLock,
+        Mutex, MutexGuard, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     wait::{Queues, Sleep},
@@ -13,7 +13,7 @@ use crate::{
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 

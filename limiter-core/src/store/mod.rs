@@ -2,9 +2,12 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod background;
+#[cfg(feature = "sqlite")]
+mod boot_clock;
 mod demand;
 mod erased;
 mod memory;
+mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -19,8 +22,14 @@ mod stored_key;
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresStore, PostgresStoreBuilder};
+#[cfg(feature = "redis")]
+pub use redis::{RedisStore, RedisStoreBuilder, RedisWarning};
 #[cfg(all(feature = "shared", target_os = "linux"))]
 pub use shared::{SharedStore, SharedStoreBuilder, SharedUsage};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteStore, SqliteStoreBuilder};
 
 use crate::{Clock, Decision, KeyState, Timestamp, error::StoreError};
 use std::future::Future;
