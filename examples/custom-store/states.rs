@@ -67,12 +67,13 @@ impl States {
             .map(|(part, state)| View { quota: &part.quota, state, cost: part.cost })
             .collect();
         let decision = decide(&mut views, now, mode);
-        let admits = mode == Mode::Take && decision.allowed();
+        let could_fit = mode == Mode::Take && decision.retry_after().is_some();
         for (part, state) in parts.into_iter().zip(states) {
             // What is kept under this quota is kept as `decide` left it: a denied take may pull it back to the time. A
-            // new key, and a change of the quota, are written by what takes units, not by who looks or is denied.
+            // change of the quota is written by who asks for units, granted or not, so that the wait told holds; not by
+            // who looks.
             let is_kept = self.keys.get(&part.name).is_some_and(|(quota, _)| *quota == part.quota);
-            if is_kept || (admits && part.cost > 0) {
+            if is_kept || (could_fit && part.cost > 0 && !state.is_untouched()) {
                 self.keys.insert(part.name, (part.quota, state));
             }
         }

@@ -240,7 +240,11 @@ impl fmt::Display for Decision {
             Some(rate) => write!(f, "denied by {}/{}", rate.capacity, PeriodText(rate.period_us))?,
             None => f.write_str("denied")?,
         }
-        write!(f, ": {} of {} left", self.remaining(), self.limit())?;
+        let left = match self.tightest() {
+            Some(rate) if self.blocked_us == 0 => rate.remaining, // of that very rate
+            _ => self.remaining(),
+        };
+        write!(f, ": {left} of {} left", self.limit())?;
         match self.retry_after() {
             Some(Duration::ZERO) => {}
             Some(wait) => write!(f, ", retry after {wait:?}")?,

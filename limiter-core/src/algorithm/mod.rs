@@ -72,7 +72,7 @@ pub(crate) use sliding_log::Run;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) use sliding_log::runs::Units;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
-pub(crate) use {fixed_window::Counted, sliding_log::Logs, sliding_window::Counts, state::Clipped};
+pub(crate) use {fixed_window::Counted, sliding_log::Logs, sliding_window::Counts};
 
 use smallvec::SmallVec;
 
@@ -116,14 +116,14 @@ pub(crate) trait Bank {
     fn take(&self, state: &mut Self::State, now: u64, cost: u64);
     /// Takes under one rate only.
     fn take_of(&self, i: usize, state: &mut Self::State, now: u64, cost: u64);
+    /// Whether so many units can be taken ahead beside all that counts now.
+    fn has_room_ahead(&self, state: &Self::State, now: u64, cost: u64) -> bool;
     /// Takes under every rate as of `at`, a later instant than `now`, without forgetting what counts until then.
     fn take_ahead(&self, state: &mut Self::State, now: u64, at: u64, cost: u64);
     /// Pulls back what lies too far ahead of `now`.
     fn pull_back(&self, state: &mut Self::State, now: u64);
     /// Refunds under every rate.
     fn refund(&self, state: &mut Self::State, now: u64, cost: u64, taken: u64);
-    /// Refunds under one rate only.
-    fn refund_of(&self, i: usize, state: &mut Self::State, now: u64, cost: u64, taken: u64);
 }
 
 impl<M: Meter> Bank for [M] {
@@ -152,6 +152,10 @@ impl<M: Meter> Bank for [M] {
         self.iter().zip(state).for_each(|(meter, state)| meter.take(state, now, cost));
     }
 
+    fn has_room_ahead(&self, _state: &Self::State, _now: u64, _cost: u64) -> bool {
+        true // what is taken ahead counts where it will
+    }
+
     fn take_ahead(&self, state: &mut Self::State, _now: u64, at: u64, cost: u64) {
         self.take(state, at, cost); // a bucket and a previous window count on; see `KeyState::reserve` for the others
     }
@@ -170,10 +174,6 @@ impl<M: Meter> Bank for [M] {
 
     fn refund(&self, state: &mut Self::State, now: u64, cost: u64, taken: u64) {
         self.iter().zip(state).for_each(|(meter, state)| meter.refund(state, now, cost, taken));
-    }
-
-    fn refund_of(&self, i: usize, state: &mut Self::State, now: u64, cost: u64, taken: u64) {
-        self[i].refund(&mut state[i], now, cost, taken);
     }
 }
 

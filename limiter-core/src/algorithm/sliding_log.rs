@@ -167,6 +167,14 @@ impl Bank for [SlidingLog] {
         }
     }
 
+    /// Beside what counts until then a log holds up to twice the limit: in debt, there is less room than it seems.
+    fn has_room_ahead(&self, logs: &Logs, now: u64, cost: u64) -> bool {
+        self.iter().enumerate().all(|(i, rate)| {
+            let (log, first) = logs.of(i);
+            rate.room(&rate.view(log, first, now), cost) == cost
+        })
+    }
+
     fn take_ahead(&self, logs: &mut Logs, now: u64, at: u64, cost: u64) {
         for (rate, log) in self.iter().zip(logs.apart()) {
             let view = rate.view(log, log.gone, now); // what counts until then is kept
@@ -200,13 +208,6 @@ impl Bank for [SlidingLog] {
                 first.iter_mut().filter(|first| removed.is_some_and(|number| **first > number)).for_each(|n| *n -= 1);
             }
             _ => self.iter().zip(logs.apart()).for_each(|(rate, log)| rate.refund(log, now, cost, taken)),
-        }
-    }
-
-    fn refund_of(&self, i: usize, logs: &mut Logs, now: u64, cost: u64, taken: u64) {
-        match self {
-            [_] => self.refund(logs, now, cost, taken),
-            _ => self[i].refund(&mut logs.apart()[i], now, cost, taken),
         }
     }
 }

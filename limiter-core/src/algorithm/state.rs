@@ -34,18 +34,10 @@ pub struct KeyState {
     /// Of a single bucket: the instant, in ticks, at which it would be empty had it held the reserved units alone. What
     /// is refunded of others does not let it fall below.
     pub(crate) reserved: u64,
-    /// What changes to smaller rates had no room for.
-    pub(crate) clipped: Option<Box<Clipped>>,
-    pub(crate) cells: Cells,
-}
-
-/// Units in use that a change to a smaller quota had no room for: the refund of an older take gives these back first.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Clipped {
-    /// The instant of the last change. Later takes are counted in full.
+    /// The instant of the last change of the quota; 0 where there was none. What was taken until then is counted under
+    /// this quota as taken in one piece: what each take of it still holds is not known any more.
     pub(crate) changed_at: u64,
-    /// Units a rate.
-    pub(crate) units: SmallVec<[u64; 2]>,
+    pub(crate) cells: Cells,
 }
 
 /// What is kept for the rates; `Fresh` before the first write.
@@ -74,9 +66,10 @@ macro_rules! with_cells {
 pub(crate) use with_cells;
 
 impl KeyState {
-    /// Makes `quota`'s cells where there are none yet.
+    /// Makes `quota`'s cells where there are none yet, or only those of another algorithm, which a store that mixes
+    /// states up may hand in.
     pub(crate) fn prepare(&mut self, quota: &Quota) {
-        if matches!(self.cells, Cells::Fresh) {
+        if !with_cells!(quota, &self.cells, |_bank, _state| true, false) {
             self.cells = Cells::new(quota);
         }
     }
@@ -106,6 +99,9 @@ impl KeyState {
             return first;
         }
         let (now, instant) = (now.as_micros(), at.as_micros());
+        if !with_cells!(quota, &self.cells, |bank, state| bank.has_room_ahead(state, now, cost), false) {
+            return first;
+        }
         with_cells!(quota, &mut self.cells, |bank, state| bank.take_ahead(state, now, instant, cost), ());
         if let Plan::Gcra(buckets) = quota.plan()
             && let [bucket] = &buckets[..]
@@ -125,24 +121,15 @@ impl KeyState {
     }
 
     /// Returns what a take of `cost` units at `taken` still holds: a bucket has drained part of it since, a window or
-    /// an entry may have passed. It never mints.
+    /// an entry may have passed. It never mints. Of a take from before a change of the quota nothing comes back.
     pub fn refund(&mut self, quota: &Quota, now: Timestamp, cost: u64, taken: Timestamp) {
         self.prepare(quota);
         let (now, taken) = (now.as_micros(), taken.as_micros());
-        let before = self.bucket().map_or(0, |empty_at| *empty_at);
-        match self.clipped.as_mut().filter(|clipped| taken <= clipped.changed_at) {
-            None => with_cells!(quota, &mut self.cells, |bank, state| bank.refund(state, now, cost, taken), ()),
-            Some(clipped) => with_cells!(
-                quota,
-                &mut self.cells,
-                |bank, state| for (i, units) in clipped.units.iter_mut().enumerate().take(bank.len()) {
-                    let unseen = cost.min(*units);
-                    *units -= unseen;
-                    bank.refund_of(i, state, now, cost - unseen, taken);
-                },
-                ()
-            ),
+        if taken <= self.changed_at && self.changed_at > 0 {
+            return;
         }
+        let before = self.bucket().map_or(0, |empty_at| *empty_at);
+        with_cells!(quota, &mut self.cells, |bank, state| bank.refund(state, now, cost, taken), ());
         let least = self.reserved.min(before);
         if let Some(empty_at) = self.bucket() {
             *empty_at = (*empty_at).max(least);
@@ -234,33 +221,25 @@ impl KeyState {
     /// [`carried_over`](Self::carried_over) where each old rate had so many units in use, whatever the cells here say.
     pub(crate) fn carried_over_with(&self, used: &[u64], old: &Quota, new: &Quota, now: Timestamp) -> Self {
         let at = now.as_micros();
-        let clipped_before =
-            |i: usize| self.clipped.as_ref().and_then(|clipped| clipped.units.get(i)).map_or(0, |u| *u);
         let most = used.iter().copied().max().unwrap_or(0);
-        let most_claimed = (0..used.len()).map(|i| used[i].saturating_add(clipped_before(i))).max().unwrap_or(0);
-        // Units in use, and with those that earlier changes had no room for.
         let carried = |rate: &Rate| {
             let same = old.rates().iter().position(|old| old.period_us() == rate.period_us());
-            let of_same = same.and_then(|i| used.get(i).map(|used| (*used, used.saturating_add(clipped_before(i)))));
-            let (used, claimed) = of_same.unwrap_or((most, most_claimed));
-            let units = used.min(rate.capacity());
-            (units, if used == 0 { 0 } else { claimed - units })
+            same.and_then(|i| used.get(i).copied()).unwrap_or(most).min(rate.capacity())
         };
-        let units: SmallVec<[u64; 2]> = new.rates().iter().map(|rate| carried(rate).1).collect();
-        let clipped = units.iter().any(|units| *units > 0).then(|| Box::new(Clipped { changed_at: at, units }));
         let mut cells = Cells::new(new);
         with_cells!(
             new,
             &mut cells,
             |bank, state| for (i, rate) in new.rates().iter().enumerate() {
-                let (units, _) = carried(rate);
+                let units = carried(rate);
                 if units > 0 {
                     bank.take_of(i, state, at, units);
                 }
             },
             ()
         );
-        Self { blocked_until: self.blocked_until, reserved: 0, clipped, cells }
+        let changed_at = if self.is_untouched() { 0 } else { at.max(1) };
+        Self { blocked_until: self.blocked_until, reserved: 0, changed_at, cells }
     }
 }
 
@@ -305,23 +284,21 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_after_a_change_to_smaller_rates_gives_back_first_what_they_had_no_room_for() {
-        let [old, new]: [Quota; 2] =
-            ["fixed_window 10/min, 100/h", "fixed_window 5/min, 6/h"].map(|text| text.parse().unwrap());
-        let mut state = KeyState::default();
-        state.charge(&old, at(1_000_000), 8);
-        let mut state = state.carried_over(&old, &new, at(1_000_001)); // 3 too many for a minute, 2 for an hour
-        state.refund(&new, at(1_000_002), 3, at(1_000_000));
-        let left = |state: &mut KeyState| {
-            let decision = decide(&mut [View { quota: &new, state, cost: 0 }], at(1_000_003), Mode::Peek);
-            decision.rates().iter().map(crate::RateState::remaining).collect::<Vec<_>>()
-        };
-        assert_eq!(left(&mut state), [0, 1]);
-        state.refund(&new, at(1_000_002), 2, at(1_000_000));
-        assert_eq!(left(&mut state), [2, 3]);
-        state.charge(&new, at(1_000_003), 2);
-        state.refund(&new, at(1_000_003), 2, at(1_000_003)); // taken after the change: all of it
-        assert_eq!(left(&mut state), [2, 3]);
+    fn nothing_comes_back_of_a_take_from_before_a_change_of_the_quota() {
+        let quotas =
+            ["10/s", "fixed_window 10/s", "sliding_window 10/s", "sliding_log 10/s", "fixed_window 10/min, 11/h"];
+        let quotas = quotas.map(|text| text.parse::<Quota>().unwrap());
+        for (old, new) in quotas.iter().flat_map(|old| quotas.iter().map(move |new| (old, new))) {
+            let mut state = KeyState::default();
+            state.charge(old, at(1_000_000), 9);
+            let mut state = state.carried_over(old, new, at(1_500_000));
+            state.charge(new, at(1_500_001), 1);
+            let before = remaining(&mut state, new, 1_500_001);
+            state.refund(new, at(1_500_001), 9, at(1_000_000));
+            assert_eq!(remaining(&mut state, new, 1_500_001), before, "{old} to {new}");
+            state.refund(new, at(1_500_001), 1, at(1_500_001)); // taken after the change: all of it
+            assert_eq!(remaining(&mut state, new, 1_500_001), before + 1, "{old} to {new}");
+        }
     }
 
     #[test]

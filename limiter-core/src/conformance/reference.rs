@@ -42,9 +42,9 @@ impl Reference {
         let decision = decide(&mut views, now, mode);
         if mode == Mode::Take {
             for (demand, (state, is_carried)) in demands.iter().zip(states) {
-                // A change of quota is written by what takes; a denial leaves the old state, for a later call to carry over.
-                let takes = decision.allowed() && demand.cost > 0;
-                if takes || !(is_carried || state.is_untouched()) {
+                // A change of quota is written by who asks to take, also when denied, so that the wait that is told holds.
+                let asks = decision.retry_after().is_some() && demand.cost > 0;
+                if (asks && !state.is_untouched()) || !(is_carried || state.is_untouched()) {
                     self.keep(demand, state);
                 }
             }

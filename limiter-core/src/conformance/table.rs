@@ -75,7 +75,9 @@ macro_rules! __conformance_cases {
             [Nothing] changes::a_change_of_quota_carries_units_over
                 "units in use stay in use when the quota changes, from and to every algorithm";
             [Nothing] changes::a_look_does_not_write_a_change_of_quota
-                "peeks, snapshots and denials under another quota leave the state to the old one";
+                "peeks, snapshots and takes that can never fit leave the state to the old quota";
+            [Nothing] changes::a_wait_told_after_a_change_of_quota_holds
+                "a denied take under a new quota writes the change, so that whoever waits as told is admitted";
             [Nothing] changes::takes_at_once_carry_a_change_over_once
                 "takes of several threads under a new quota carry the old units over once, and admit what is left";
             [Nothing] time::an_injected_clock_is_the_time

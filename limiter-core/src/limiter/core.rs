@@ -215,8 +215,10 @@ impl Plans {
         if self.is_changed.load(Ordering::Acquire) { self.newest() } else { Arc::clone(&self.first) }
     }
 
-    pub(super) fn change(&self, plan: Plan) {
-        *self.changed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+    /// Puts another plan in place of the one there is, as a whole: of two changes at once neither undoes the other.
+    pub(super) fn change(&self, make: impl FnOnce(&Plan) -> Plan) {
+        let mut plan = self.changed.write().unwrap_or_else(PoisonError::into_inner);
+        *plan = Arc::new(make(&plan));
         self.is_changed.store(true, Ordering::Release);
     }
 

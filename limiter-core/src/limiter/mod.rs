@@ -236,8 +236,9 @@ impl<S: Store> Limiter<S> {
     /// Puts every key under another quota, from now on, in this process.
     ///
     /// What is in use stays in use: at its next decision each key's new rates are charged with the units in use under
-    /// the old rate of the same period, else with the most in use under any, at most to full. Who waits goes on
-    /// waiting, by the new quota.
+    /// the old rate of the same period, else with the most in use under any, at most to full: of units reserved ahead,
+    /// what goes beyond is not counted. Nothing comes back of a permit from before the change, as what it still holds is
+    /// not known any more. Who waits goes on waiting, by the new quota.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -253,23 +254,20 @@ impl<S: Store> Limiter<S> {
     /// # }
     /// ```
     pub fn set_quota(&self, quota: Quota) {
-        let scope = self.0.plan.get().scope.clone();
-        self.0.plan.change(Plan { scope, rule: Rule::One(quota) });
+        self.0.plan.change(|plan| Plan { scope: plan.scope.clone(), rule: Rule::One(quota) });
         self.0.queues.nudge_all();
     }
 
     /// Gives each key its quota by another rule from now on, in this process; see [`by_key`](Limiter::by_key) for rules,
     /// and [`set_quota`](Self::set_quota) for what becomes of the units in use.
     pub fn set_rule(&self, rule: impl Fn(&[u8]) -> Quota + Send + Sync + 'static) {
-        let scope = self.0.plan.get().scope.clone();
-        self.0.plan.change(Plan { scope, rule: Rule::ByKey(Arc::new(rule)) });
+        self.0.plan.change(|plan| Plan { scope: plan.scope.clone(), rule: Rule::ByKey(Arc::new(rule)) });
         self.0.queues.nudge_all();
     }
 
-    /// Puts every key under another quota with nothing in use; see [`set_quota`](Self::set_quota).
+    /// Puts every key under another quota with nothing in use and no block; see [`set_quota`](Self::set_quota).
     pub fn restart(&self, quota: Quota) {
-        let scope = self.0.plan.get().scope.next();
-        self.0.plan.change(Plan { scope, rule: Rule::One(quota) });
+        self.0.plan.change(|plan| Plan { scope: plan.scope.next(), rule: Rule::One(quota) });
         self.0.queues.nudge_all();
     }
 

@@ -43,8 +43,9 @@ pub(crate) const MOST_DEMANDS: usize = 64;
 ///   take is all or nothing: a denial takes nothing anywhere.
 /// * **Equal.** The same sequence of instants, keys and costs gives the same decisions, field by field, on every
 ///   store: those of [`crate::algorithm::decide`].
-/// * **Reading is free.** Denials and peeks write nothing, but for the pull back that `decide` tells of. They see a change
-///   of the quota, and leave it to what writes: a take that is admitted with a cost above 0, and any adjustment.
+/// * **Reading is free.** Denials and peeks write nothing, but for two things that a denied take writes, so that the wait
+///   it tells holds: the pull back that `decide` tells of, and a change of the quota, with the units in use carried over.
+///   Peeks, takes of a cost of 0 and those that can never fit see a change and leave it to others; any adjustment writes it.
 /// * **Time is the store's.** It reads its own time inside the atomic step, after any lock. A `clock` handed to a call
 ///   takes that place for the call.
 /// * **Nothing live is lost.** Idle keys vanish by themselves, never while they still limit anything.
@@ -209,9 +210,9 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///             .collect();
 ///         let decision = decide(&mut views, now, mode);
 ///         for (demand, state) in demands.iter().zip(states) {
-///             // Who only looks, or is denied, leaves a change of the quota to who takes.
-///             let takes = mode == Mode::Take && decision.allowed() && demand.cost > 0;
-///             if takes || keys.get(&name(demand)).is_some_and(|(quota, _)| quota == demand.quota) {
+///             // Who only looks leaves a change of the quota to who asks for units, granted or not.
+///             let asks = mode == Mode::Take && decision.retry_after().is_some() && demand.cost > 0;
+///             if (asks && !state.is_untouched()) || keys.get(&name(demand)).is_some_and(|(quota, _)| quota == demand.quota) {
 ///                 keys.insert(name(demand), (demand.quota.clone(), state));
 ///             }
 ///         }

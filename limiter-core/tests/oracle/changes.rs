@@ -118,8 +118,8 @@ fn quotas_follow_each_other(rng: &mut Rng, label: Label, by: By) {
                     4 => limiter.peek_n(KEYS[key], cost).unwrap(),
                     _ => limiter.check_n(KEYS[key], cost).unwrap(),
                 };
-                // Who only looks, or is denied, sees the change and leaves it to who writes.
-                if is_change && (kind == 4 || cost == 0 || !got.allowed()) {
+                // Who only looks sees the change and leaves it to who asks for units.
+                if is_change && (kind == 4 || cost == 0) {
                     (world.0[key], is_touched[key]) = before;
                 }
                 waits = check(want, got, "take or peek");

@@ -9,8 +9,8 @@
 //! * `waiting`: lines under random arrivals, departures and refunds.
 //! * `reserve`: units reserved for later, used at their instants, keep the promise.
 //!
-//! Runs are random and repeatable: each test takes one fixed seed and a fresh one, and prints the seed that failed. Set
-//! `LIMITER_SEED` to that number to run it again, alone.
+//! Runs are random and repeatable: each test takes two fixed seeds and prints them. Set `LIMITER_SEED` to another number,
+//! or to `fresh` for one never seen, to look for more.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

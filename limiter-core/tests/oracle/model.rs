@@ -27,10 +27,10 @@ pub(crate) struct Key {
     pub(crate) spec: Spec,
     meters: Vec<Box<dyn Meter>>,
     blocked_until: i128,
-    /// Rate by rate, units in use that changes to smaller quotas had no room for: refunds of takes up to the last change,
-    /// at the instant beside them, give them back first.
-    forgotten: Vec<i128>,
+    /// The last change of the quota: nothing comes back of what was taken until then.
     changed_at: i128,
+    /// Whether anything was ever written: of a key that only was looked at, nothing is known.
+    is_written: bool,
 }
 
 /// All keys, by number.
@@ -103,7 +103,7 @@ impl World {
 impl Key {
     pub(crate) fn new(spec: &Spec) -> Self {
         let meters = spec.rates.iter().map(|rate| rate.meter(spec.algorithm)).collect();
-        Self { spec: spec.clone(), forgotten: vec![0; spec.rates.len()], meters, blocked_until: 0, changed_at: -1 }
+        Self { spec: spec.clone(), meters, blocked_until: 0, changed_at: -1, is_written: false }
     }
 
     fn wait(&self, now: i128, cost: i128) -> Option<i128> {
@@ -115,6 +115,7 @@ impl Key {
     }
 
     fn settle(&mut self, now: i128, cost: i128) {
+        self.is_written |= cost > 0;
         for meter in self.meters.iter_mut().filter(|m| cost > 0 || m.is_ahead(now)) {
             meter.take(now, cost);
         }
@@ -128,18 +129,19 @@ impl Key {
     }
 
     pub(crate) fn charge(&mut self, now: u64, cost: u64) {
+        self.is_written = true;
         self.meters.iter_mut().for_each(|m| m.take(now.into(), cost.into()));
     }
 
     pub(crate) fn refund(&mut self, now: u64, cost: u64, taken: u64) {
-        for (meter, forgotten) in self.meters.iter_mut().zip(&mut self.forgotten) {
-            let first = if i128::from(taken) <= self.changed_at { (*forgotten).min(cost.into()) } else { 0 };
-            *forgotten -= first;
-            meter.refund(now.into(), i128::from(cost) - first, taken.into());
+        self.is_written = true;
+        if i128::from(taken) > self.changed_at {
+            self.meters.iter_mut().for_each(|m| m.refund(now.into(), cost.into(), taken.into()));
         }
     }
 
     pub(crate) fn block(&mut self, until: u64) {
+        self.is_written |= until > 0;
         self.blocked_until = until.into();
     }
 
@@ -148,17 +150,14 @@ impl Key {
         let used: Vec<i128> = self.meters.iter().map(|m| m.in_use(now.into())).collect();
         let most = used.iter().copied().max().unwrap();
         let mut changed = Self { blocked_until: self.blocked_until, ..Self::new(spec) };
-        let most_claimed = used.iter().zip(&self.forgotten).map(|(used, forgotten)| used + forgotten).max().unwrap();
-        for (i, (rate, meter)) in spec.rates.iter().zip(&mut changed.meters).enumerate() {
+        for (rate, meter) in spec.rates.iter().zip(&mut changed.meters) {
             let same = self.spec.rates.iter().position(|old| old.period == rate.period);
-            let (used, claimed) = same.map_or((most, most_claimed), |i| (used[i], used[i] + self.forgotten[i]));
-            let units = used.min(meter.capacity());
+            let units = same.map_or(most, |i| used[i]).min(meter.capacity());
             if units > 0 {
                 meter.take(now.into(), units);
-                changed.forgotten[i] = claimed - units;
             }
         }
-        changed.changed_at = now.into();
+        (changed.changed_at, changed.is_written) = (if self.is_written { now.into() } else { -1 }, self.is_written);
         *self = changed;
     }
 }
@@ -166,7 +165,7 @@ impl Key {
 impl Clone for Key {
     fn clone(&self) -> Self {
         let meters = self.meters.iter().map(|m| m.copy()).collect();
-        Self { spec: self.spec.clone(), meters, forgotten: self.forgotten.clone(), ..*self }
+        Self { spec: self.spec.clone(), meters, ..*self }
     }
 }
 

@@ -24,7 +24,7 @@ fn set(clock: &ManualClock, now: u64) {
     clock.set(Timestamp::from_micros(now));
 }
 
-/// Random reservations and checks, and refunds of reservations if `refunds`.
+/// Random reservations and checks, charges and restamps, and refunds of reservations if `refunds`.
 fn reservations_keep_the_promise(rng: &mut Rng, label: Label, algorithm: Algorithm, refunds: bool) {
     let with_cells = rng.one_in(2);
     let spec = random::spec(rng, algorithm, with_cells);
@@ -50,6 +50,13 @@ fn reservations_keep_the_promise(rng: &mut Rng, label: Label, algorithm: Algorit
                 let permit = permits.swap_remove(rng.index(permits.len()));
                 kept.remove(permit.decision().at().as_micros(), permit.cost());
                 permit.refund_blocking().unwrap();
+            }
+            6 if rng.one_in(2) => drop(limiter.charge("k", cost).unwrap()), // only delays what comes later
+            7 if rng.one_in(2) => {
+                let used = |permit: &Permit<MemoryStore>| permit.decision().at().as_micros() <= asked;
+                if let Some(place) = permits.iter().position(used) {
+                    now(permits.swap_remove(place).restamp()).unwrap();
+                }
             }
             6 if rng.one_in(4) => drop(limiter.block("k", Duration::from_micros(rng.below(spec.rates[0].period)))),
             _ => {
@@ -120,6 +127,24 @@ fn a_refund_does_not_eat_into_a_reservation() {
     limiter.refund("k", 10, take.at()).unwrap();
     clock.advance(Duration::from_secs(1));
     assert_eq!(limiter.peek("k").unwrap().remaining(), 0, "the ten reserved are used now, of a bucket of ten");
+}
+
+/// A log in debt has no room ahead for all that may fit then: it says so instead of forgetting what it granted.
+#[test]
+fn a_log_in_debt_grants_no_more_ahead_than_it_can_hold() {
+    for quota in ["sliding_log 10/s", "sliding_log 10/s resolution 5"] {
+        let clock = ManualClock::new(Timestamp::from_micros(random::START));
+        let limiter = Limiter::builder(quota.parse().unwrap()).clock(clock.clone()).build();
+        limiter.check_n("k", 10).unwrap();
+        limiter.charge("k", 10).unwrap();
+        clock.advance(Duration::from_millis(500));
+        let granted = (0..1000).filter(|_| now(limiter.reserve("k", 10)).is_ok()).count();
+        assert_eq!(granted, 0, "{quota}");
+        clock.advance(Duration::from_millis(800));
+        assert!(limiter.check_n("k", 10).unwrap().allowed(), "{quota}");
+        let granted = (0..1000).filter(|_| now(limiter.reserve("k", 10)).is_ok()).count();
+        assert!(granted <= 1, "{quota}: {granted}");
+    }
 }
 
 /// What would leave a gap in a bucket's state, which a refund could eat through, or cannot be kept at all, is refused.

@@ -11,6 +11,7 @@ use crate::{
     },
     store::{Adjust, Demand, Scope},
 };
+use std::time::Duration;
 
 pub(in super::super) async fn a_change_of_quota_carries_units_over<H: Harness>(harness: &H) -> Result<(), Failure> {
     let mut beside = Beside::new(harness.fresh().await);
@@ -60,7 +61,6 @@ pub(in super::super) async fn a_look_does_not_write_a_change_of_quota<H: Harness
             for nth in 1..5 {
                 beside.peek(&[of_new(1)], after(nth)).await?;
                 beside.take(&[of_new(0)], after(nth)).await?;
-                beside.take(&[of_new(1)], after(nth)).await?; // denied: all three are in use
                 beside.take(&[of_new(4)], after(nth)).await?; // never fits
                 beside.snapshot(of_new(1), after(nth)).await?;
             }
@@ -68,6 +68,29 @@ pub(in super::super) async fn a_look_does_not_write_a_change_of_quota<H: Harness
             ensure!(look.remaining() == 2, "{key}: expected 2 units left of the old quota, got {look:?}");
             beside.take(&[of_old(2)], after(HOUR / 2)).await?;
             beside.peek(&[of_old(10)], after(HOUR + 1)).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(in super::super) async fn a_wait_told_after_a_change_of_quota_holds<H: Harness>(
+    harness: &H,
+) -> Result<(), Failure> {
+    let mut beside = Beside::new(harness.fresh().await);
+    let scope = Scope::new("told to wait");
+    for old in ["10/day", "fixed_window 10/day", "sliding_window 10/day", "sliding_log 10/day"] {
+        for new in ["5/s", "fixed_window 5/s", "sliding_window 5/s", "sliding_log 5/s", "5/s, 50/min"] {
+            let (key, old, new) = (format!("{old} and {new}"), quota(old)?, quota(new)?);
+            let of_new = |cost| Demand::new(&scope, key.as_bytes(), &new, cost);
+            beside.take(&[Demand::new(&scope, key.as_bytes(), &old, 10)], after(0)).await?;
+            let denied = beside.take(&[of_new(1)], after(1)).await?;
+            let wait = denied.retry_after().unwrap_or_default();
+            ensure!(!wait.is_zero(), "{key}: expected a denial, got {denied:?}");
+            let early = wait.saturating_sub(Duration::from_micros(1));
+            let denied = beside.peek(&[of_new(1)], after(1).saturating_add(early)).await?;
+            ensure!(!denied.allowed(), "{key}: expected a denial a microsecond early, got {denied:?}");
+            let admitted = beside.take(&[of_new(1)], after(1).saturating_add(wait)).await?;
+            ensure!(admitted.allowed(), "{key}: expected to be admitted after the wait of {wait:?}, got {admitted:?}");
         }
     }
     Ok(())

@@ -133,7 +133,7 @@ impl MemoryStore {
         let mut loaded = shard.load(hash, demand, now.at);
         let view = View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost };
         let decision = decide(&mut [view], now.at, mode);
-        let is_written = mode == Mode::Take && demand.cost > 0 && decision.allowed();
+        let is_written = mode == Mode::Take && demand.cost > 0 && decision.could_fit();
         shard.store(hash, demand, loaded, now, is_written);
         decision
     }
@@ -187,7 +187,7 @@ impl MemoryStore {
             }
         };
         drop(views);
-        let takes = mode == Mode::Take && decision.allowed();
+        let takes = mode == Mode::Take && decision.could_fit();
         // What was found goes back before anything new is put in, which may move what is there.
         let (found, new): (SmallVec<[_; 8]>, SmallVec<[_; 8]>) =
             loaded.into_iter().zip(demands.iter().zip(&hashes)).partition(|(loaded, _)| loaded.was_found());

@@ -128,6 +128,8 @@ impl Shard {
                 slot.put(id, state);
             }
             None if state.is_untouched() || loaded.shared.as_ref() == Some(&state) => {}
+            // Its slot was idle, and reclaimed meanwhile: nothing new is to be kept.
+            None if loaded.found.is_some() && !is_written => {}
             None => self.insert(hash, demand, state, now),
         }
     }

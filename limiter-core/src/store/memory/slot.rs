@@ -64,7 +64,8 @@ impl Slot {
     pub(super) fn is_idle(&self, quota: &Quota, now: crate::Timestamp) -> bool {
         match &self.packed {
             Packed::Bucket { empty_at, .. } => bucket(*empty_at).is_idle(quota, now),
-            Packed::Full { state, .. } => state.is_idle(quota, now),
+            // One that is on its way through a decision was moved out, and is put back.
+            Packed::Full { state, .. } => !state.is_untouched() && state.is_idle(quota, now),
         }
     }
 }
@@ -85,13 +86,13 @@ pub(super) fn quota_id(quota: &Quota) -> u64 {
 }
 
 fn bucket(empty_at: u64) -> KeyState {
-    KeyState { blocked_until: 0, reserved: 0, clipped: None, cells: Cells::Gcra(smallvec![empty_at]) }
+    KeyState { blocked_until: 0, reserved: 0, changed_at: 0, cells: Cells::Gcra(smallvec![empty_at]) }
 }
 
 #[inline]
 fn as_bucket(state: &KeyState) -> Option<u64> {
-    match (&state.cells, state.blocked_until, state.reserved, &state.clipped) {
-        (Cells::Gcra(cells), 0, 0, None) => match cells.as_slice() {
+    match (&state.cells, state.blocked_until, state.reserved, state.changed_at) {
+        (Cells::Gcra(cells), 0, 0, 0) => match cells.as_slice() {
             &[empty_at] => Some(empty_at),
             _ => None,
         },

@@ -97,15 +97,36 @@ fn full() -> (MemoryStore, Scope) {
 fn keys_that_would_share_a_state_in_one_decision_get_nothing_extra() {
     let (store, scope) = full();
     let quota: Quota = "fixed_window 10/h".parse().unwrap();
-    let mut admitted = 0;
-    for other in 1..200_u64 {
-        let (a, b) = (0_u64.to_le_bytes(), other.to_le_bytes());
-        let demands = [Demand::new(&scope, &a, &quota, 5), Demand::new(&scope, &b, &quota, 1)];
-        let decision = LocalStore::take(&store, &demands, Some(&at(other))).unwrap();
-        admitted += u64::from(decision.allowed());
+    // Together they ask for more than a state that they may share holds: each pair is denied, or has states of its own.
+    for other in 1..400_u64 {
+        let (a, b) = ((2 * other).to_le_bytes(), (2 * other + 1).to_le_bytes());
+        let now = at(other * 3_600_000_000);
+        let of = |key| Demand::new(&scope, key, &quota, 6);
+        let decision = LocalStore::take(&store, &[of(&a), of(&b)], Some(&now)).unwrap();
+        let used = |key| 10 - LocalStore::peek(&store, &[of(key)], Some(&now)).unwrap().remaining();
+        let want = if decision.allowed() { 6 } else { 0 };
+        assert_eq!((used(&a), used(&b)), (want, want), "pair {other}");
         assert_eq!(decision.retry_after().unwrap().is_zero(), decision.allowed());
+        LocalStore::sweep(&store, Some(&at((other + 1) * 3_600_000_000))).unwrap();
     }
-    assert_eq!(admitted, 2, "ten units, five at a time");
+}
+
+#[test]
+fn a_key_under_a_changed_quota_keeps_its_state_when_others_need_room() {
+    let scope = Scope::new("a");
+    for round in 0..300_u64 {
+        let store = MemoryStore::builder().max_keys(1).build();
+        let [log, bucket, other]: [Quota; 3] = ["sliding_log 5/day", "5/day", "1/day"].map(|q| q.parse().unwrap());
+        let (p, q) = ((2 * round).to_le_bytes(), (2 * round + 1).to_le_bytes());
+        let taken = LocalStore::take(&store, &[Demand::new(&scope, b"x", &log, 5)], Some(&at(1_000_000))).unwrap();
+        assert!(taken.allowed());
+        let beside = Scope::new("b");
+        let looked = Demand::new(&scope, b"x", &bucket, 0);
+        let demands = [looked, Demand::new(&beside, &p, &other, 1), Demand::new(&beside, &q, &other, 1)];
+        LocalStore::take(&store, &demands, Some(&at(1_000_001))).unwrap();
+        let next = LocalStore::take(&store, &[Demand { cost: 1, ..looked }], Some(&at(1_000_002))).unwrap();
+        assert!(!next.allowed(), "round {round}: five of five were in use");
+    }
 }
 
 #[test]
