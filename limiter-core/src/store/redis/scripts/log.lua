@@ -5,7 +5,7 @@ local FEW_ROWS = 64
 local log = {}
 
 local function read_newest(s)
-    s.newest, s.total = {}, {}
+    s.newest, s.total, s.views = {}, {}, {}
     local row
     if s.rows > 0 then
         local at = (s.rows - 1) * s.width
@@ -75,11 +75,14 @@ end
 -- A rate's window: what a take is stamped with, the first row inside, the total before it, units inside, and whether
 -- stamps lie too far ahead.
 local function view(s, i, rate)
+    if s.views[i] then return s.views[i] end
     local own = stamp_at(now, rate.cell)
     local stamp = max(own, min(s.newest[i], own + rate.period))
     local first = first_since(s, i, now - rate.period, s.first[i])
     local base = total_before(s, i, first)
-    return { stamp = stamp, first = first, base = base, inside = s.total[i] - base, ahead = s.newest[i] > stamp }
+    local v = { stamp = stamp, first = first, base = base, inside = s.total[i] - base, ahead = s.newest[i] > stamp }
+    s.views[i] = v
+    return v
 end
 
 -- The time until `cost` units fit: until the unit that must leave first has.
@@ -199,10 +202,11 @@ function log.take(s, ask)
         -- What a rate has no room for leaves its newest stamp as it is.
         local stamp = views[i].units > 0 and views[i].stamp or s.newest[i]
         joins = joins and s.first[i] < s.rows and s.newest[i] == stamp
-        row[i] = pack('>I7I7', stamp, s.total[i] + views[i].units)
+        s.newest[i], s.total[i] = stamp, s.total[i] + views[i].units
+        row[i] = pack('>I7I7', stamp, s.total[i])
     end
+    s.views = {}
     replace_from(s, joins and s.rows - 1 or s.rows, table.concat(row), 1)
-    read_newest(s)
 end
 
 function log.pull_back(s, ask)
@@ -271,7 +275,7 @@ function log.save(s, ask)
                 or redis.call('GETRANGE', s.key, s.rows_at + dead * s.width, s.rows_at + s.rows * s.width - 1)
             s.whole = true
         end
-        s.rows = s.rows - dead
+        s.rows, s.views = s.rows - dead, {}
         for i = 1, s.n do s.first[i] = s.first[i] - dead end
     end
     local parts = { head_of(s), pack('>I4I4I4', s.revision, s.rows, s.merge_at) }
@@ -293,7 +297,8 @@ function log.answer(ask, s, waits)
         local v, reset, next_unit = view(s, i, rate), 0, 0
         if v.inside > 0 then reset = min(s.newest[i], v.stamp) + rate.period + 1 - now end
         if v.inside >= rate.limit then next_unit = wait(s, i, rate, v, 1) end
-        for _, number in ipairs({ waits[i], v.inside, reset, next_unit }) do answer[#answer + 1] = number end
+        local at = 4 * i - 2
+        answer[at], answer[at + 1], answer[at + 2], answer[at + 3] = waits[i], v.inside, reset, next_unit
     end
     return answer
 end

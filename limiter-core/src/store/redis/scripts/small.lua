@@ -3,23 +3,25 @@ local CELLS = { [GCRA] = '>I7I2', [FIXED_WINDOW] = '>I7I7', [SLIDING_WINDOW] = '
 local WIDTH = { [GCRA] = 2, [FIXED_WINDOW] = 2, [SLIDING_WINDOW] = 3 }
 
 local function open_small(s)
-    local cells, at, width = {}, s.at, WIDTH[s.kind]
+    local cells, at, format, width = {}, s.at, CELLS[s.kind], WIDTH[s.kind]
     for i = 1, s.n do
-        local cell = { 0, 0, 0 }
         if at then
-            local values = { unpack(CELLS[s.kind], s.raw, at) }
-            for place = 1, width do cell[place] = values[place] end
-            at = values[width + 1]
+            cells[i] = { unpack(format, s.raw, at) }
+            at = cells[i][width + 1]
+        else
+            cells[i] = { 0, 0, 0 }
         end
-        cells[i] = cell
     end
     s.cells = cells
 end
 
 local function save_small(s, matters_until)
-    local parts = { head_of(s) }
-    for i, cell in ipairs(s.cells) do parts[i + 1] = pack(CELLS[s.kind], cell[1], cell[2], cell[3]) end
-    s.raw = table.concat(parts)
+    local raw, format = head_of(s), CELLS[s.kind]
+    for i = 1, s.n do
+        local cell = s.cells[i]
+        raw = raw .. pack(format, cell[1], cell[2], cell[3])
+    end
+    s.raw = raw
     redis.call('SET', s.key, s.raw, expiry(max(matters_until, s.blocked)))
 end
 
