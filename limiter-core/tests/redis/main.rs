@@ -1,6 +1,7 @@
 //! The Redis store over real servers.
 
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "../servers/mod.rs"]
 mod servers;

@@ -4,11 +4,11 @@ use super::{
     builder::RedisStoreBuilder,
     error::Failure,
     ready::RedisWarning,
-    work::{Adjusted, Asked, Work},
+    work::{Asked, Work},
 };
 use crate::{
     Clock, Decision, KeyState, StoreError, StoreErrorKind, Timestamp,
-    algorithm::{Mode, judge},
+    algorithm::Mode,
     store::{Adjust, Demand, Scope, Store, background},
 };
 use std::{fmt, future::Future, sync::Arc};
@@ -178,17 +178,7 @@ impl Store for RedisStore {
         clock: Option<&dyn Clock>,
     ) -> Result<Decision, StoreError> {
         let (asked, now) = (self.asked(&demand)?, clock.map(Clock::now));
-        let adjust = move |work: Arc<Work>| async move {
-            let deadline = work.deadline();
-            Ok(match work.adjust(&asked, now, adjust, deadline).await? {
-                Adjusted::Decision(decision) => decision,
-                Adjusted::Answer(answer) => {
-                    let demands: Vec<_> = answer.reports.into_iter().map(|report| (&asked.quota, 0, report)).collect();
-                    judge(answer.now, &demands)
-                }
-            })
-        };
-        self.run(adjust).await
+        self.run(move |work| async move { work.adjust(&asked, now, adjust, work.deadline()).await }).await
     }
 
     async fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {

@@ -11,6 +11,8 @@ for i, key in ipairs(KEYS) do
     asks[i], states[i] = ask, s
     if s.changed then
         status = CHANGED
+    elseif s.kind and kind_of(s).is_too_large(s) then
+        return { TOO_LARGE, now, i }
     elseif status ~= CHANGED and ask.asks and (s.blocked > now or not kind_of(s).fits(s, ask)) then
         status = DENIED
     end

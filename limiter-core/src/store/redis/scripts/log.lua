@@ -2,6 +2,7 @@
 -- written whole; of long ones only the rows that are looked at, found by halving.
 local ROW = 14
 local FEW_ROWS = 64
+local LONGEST = 500 * 1024 * 1024
 local log = {}
 
 local function read_newest(s)
@@ -46,6 +47,9 @@ end
 
 -- The first row from `from` on that is stamped `opens` or later, found in steps that double.
 local function first_since(s, i, opens, from)
+    if from >= s.rows then return s.rows end
+    local oldest = cell(s, i, from)
+    if oldest >= opens then return from end
     local function is_old(row)
         return row < s.rows and cell(s, i, row) < opens
     end
@@ -167,6 +171,11 @@ local function settle(s, i, v)
     end
 end
 
+-- Whether another row could pass what a server lets a string hold, so that a write would fail half-way.
+function log.is_too_large(s)
+    return (s.rows + 2) * s.width > LONGEST
+end
+
 function log.fits(s, ask)
     for i, rate in ipairs(ask.rates) do
         if view(s, i, rate).inside > rate.limit - rate.cost then return false end
@@ -202,10 +211,12 @@ function log.take(s, ask)
         -- What a rate has no room for leaves its newest stamp as it is.
         local stamp = views[i].units > 0 and views[i].stamp or s.newest[i]
         joins = joins and s.first[i] < s.rows and s.newest[i] == stamp
-        s.newest[i], s.total[i] = stamp, s.total[i] + views[i].units
+        local v = views[i]
+        s.newest[i], s.total[i] = stamp, s.total[i] + v.units
         row[i] = pack('>I7I7', stamp, s.total[i])
+        v.first, v.base, v.inside, v.ahead = s.first[i], s.base[i], v.inside + v.units, false
     end
-    s.views = {}
+    s.views = views
     replace_from(s, joins and s.rows - 1 or s.rows, table.concat(row), 1)
 end
 

@@ -176,6 +176,10 @@ end
 local METERS = { [GCRA] = gcra, [FIXED_WINDOW] = fixed_window, [SLIDING_WINDOW] = sliding_window }
 local small = { open = open_small }
 
+function small.is_too_large()
+    return false
+end
+
 function small.fits(s, ask)
     local meter = METERS[s.kind]
     for i, rate in ipairs(ask.rates) do

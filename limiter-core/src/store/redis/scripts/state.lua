@@ -2,7 +2,7 @@
 -- A value: version, quota (its length before it), flags, block, extras that only the client reads, then cells.
 local VERSION, PREFIX, LAST = 1, 1024, '1023'
 local GCRA, FIXED_WINDOW, SLIDING_WINDOW, SLIDING_LOG = 1, 2, 3, 4
-local FOREIGN, DENIED, ALLOWED, CHANGED, RARE, STALE = -1, 0, 1, 2, 3, 4
+local TOO_LARGE, FOREIGN, DENIED, ALLOWED, CHANGED, RARE, STALE = -2, -1, 0, 1, 2, 3, 4
 local unpack, pack, floor, max, min = struct.unpack, struct.pack, math.floor, math.max, math.min
 local now, injected
 
