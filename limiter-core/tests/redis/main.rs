@@ -10,6 +10,7 @@ mod support;
 
 #[cfg(feature = "conformance")]
 mod contract;
+mod fake;
 mod faults;
 mod fresh;
 mod groups;

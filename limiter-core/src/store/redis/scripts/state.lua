@@ -53,29 +53,43 @@ end
 local CELL_BYTES = { [GCRA] = 9, [FIXED_WINDOW] = 14, [SLIDING_WINDOW] = 21, [SLIDING_LOG] = 18 }
 local LOG_HEAD = 12
 
+-- A state, with room for what is to be known of it: a table that grows is slow.
+local function new_state(key, raw, lead, kind, n, flags, blocked, extras, at)
+    return {
+        key = key, raw = raw, lead = lead, kind = kind, n = n, flags = flags, blocked = blocked, extras = extras,
+        at = at, changed = false, cells = false, revision = 0, rows = 0, merge_at = 0, rows_at = 0, width = 0,
+        whole = true, body = '', period = false, first = false, base = false, newest = false, total = false,
+        views = false,
+    }
+end
+
 -- A stored value; nothing where it is none of ours.
 local function parse(key, raw)
     if #raw < 13 or raw:byte(1) ~= VERSION then return nil end
     local length = unpack('>I2', raw, 2)
-    local s = { key = key, raw = raw, lead = raw:sub(1, 3 + length), kind = raw:byte(4), n = raw:byte(5) }
-    local bytes = CELL_BYTES[s.kind]
+    local kind, n = raw:byte(4, 5)
+    local bytes = CELL_BYTES[kind]
     local at = 4 + length
     if not bytes or #raw < at + 7 then return nil end
-    s.flags, s.blocked, s.at = unpack('>BI7', raw, at)
-    local extras = s.flags % 2 * 8 + floor(s.flags / 2) % 2 * (7 + 8 * s.n)
-    s.extras = raw:sub(s.at, s.at + extras - 1)
-    s.at = s.at + extras
-    local size = s.at - 1 + s.n * bytes
-    if s.kind == SLIDING_LOG then
+    local lead = raw:sub(1, at - 1)
+    local flags, blocked
+    flags, blocked, at = unpack('>BI7', raw, at)
+    local extras = ''
+    if flags > 0 then
+        extras = raw:sub(at, at + flags % 2 * 8 + floor(flags / 2) % 2 * (7 + 8 * n) - 1)
+        at = at + #extras
+    end
+    local size = at - 1 + n * bytes
+    if kind == SLIDING_LOG then
         if #raw < size + LOG_HEAD then return nil end
     elseif #raw ~= size then
         return nil
     end
-    return s
+    return new_state(key, raw, lead, kind, n, flags, blocked, extras, at)
 end
 
 local function fresh(key, ask)
-    return { key = key, raw = '', lead = ask.lead, kind = ask.kind, n = ask.n, flags = 0, blocked = 0, extras = '' }
+    return new_state(key, '', ask.lead, ask.kind, ask.n, 0, 0, '', nil)
 end
 
 -- Whether a stored value is still the one whose beginning the client saw.
