@@ -92,7 +92,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Where the limiters keep their states: memory
+    /// Where the limiters keep their states: memory, shared:FILE, sqlite:FILE, redis://HOST, postgres://HOST/DATABASE
     #[arg(long, value_name = "STORE", default_value = "memory")]
     pub(crate) store: StoreChoice,
 

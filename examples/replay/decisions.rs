@@ -11,13 +11,13 @@ use std::{
 
 use anyhow::{Context, anyhow, ensure};
 use indicatif::ProgressBar;
-use limiter_core::{Decision, Error, Limiter, ManualClock, Quota};
+use limiter_core::{Decision, DynStore, Error, Limiter, ManualClock, Quota};
 
 use super::{
     args::Args,
     input::Malformed,
     source::{Line, Lines},
-    store::{AnyStore, StoreChoice},
+    store::AnyStore,
     trace::{Answer, Demand, Event, Op, TraceLine},
 };
 
@@ -32,10 +32,11 @@ pub(crate) fn answer(
     complaints: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let no_bar = ProgressBar::hidden();
+    let store = args.store.open()?;
     let mut answers = Answers { out, complaints, complained: false, events: 0, refused: 0 };
     for path in &args.files {
         let mut lines = Lines::open(path, stdin, &no_bar)?;
-        let answered = answers.add(&mut lines, path, args.store);
+        let answered = answers.add(&mut lines, path, &store);
         answered.with_context(|| format!("{}:{}", path.display(), lines.number()))?;
     }
     let Answers { complained, events, refused, .. } = answers;
@@ -54,7 +55,7 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    fn add(&mut self, lines: &mut Lines<'_>, path: &Path, store: StoreChoice) -> anyhow::Result<()> {
+    fn add(&mut self, lines: &mut Lines<'_>, path: &Path, store: &AnyStore) -> anyhow::Result<()> {
         let mut trace = Err("an event before any header".to_owned());
         loop {
             let number = lines.number() + 1;
@@ -66,7 +67,7 @@ impl Answers<'_> {
             };
             let complaint = match (line, &trace) {
                 (TraceLine::Header(Ok(quotas)), _) => {
-                    trace = Ok(Trace::start(quotas, &store.open()?));
+                    trace = Ok(Trace::start(quotas, store));
                     continue;
                 }
                 (TraceLine::Header(Err(error)), _) => {
@@ -108,22 +109,22 @@ impl Answers<'_> {
 /// A trace under way: a limiter for each quota, all over one store.
 struct Trace {
     clock: ManualClock,
-    limiters: HashMap<Option<String>, Limiter<AnyStore>>,
+    limiters: HashMap<Option<String>, Limiter<DynStore>>,
 }
 
 /// A demand with the limiter that it asks.
 struct Part<'a> {
-    limiter: &'a Limiter<AnyStore>,
+    limiter: &'a Limiter<DynStore>,
     key: &'a str,
     cost: u64,
 }
 
 impl Trace {
     fn start(quotas: HashMap<Option<String>, Quota>, store: &AnyStore) -> Self {
-        let clock = ManualClock::default();
+        let (clock, fresh) = (ManualClock::default(), store.fresh_name());
         let limiter = |name: &Option<String>, quota| {
-            let name = name.clone().unwrap_or_default();
-            Limiter::builder(quota).name(name).store(store.clone()).clock(clock.clone()).build()
+            let name = fresh(name.as_deref().unwrap_or_default());
+            Limiter::builder(quota).name(name).store(store.store.clone()).clock(clock.clone()).build()
         };
         let limiters = quotas.into_iter().map(|(name, quota)| (name.clone(), limiter(&name, quota))).collect();
         Self { clock, limiters }
@@ -134,6 +135,7 @@ impl Trace {
         let parts = event.demands.iter().map(|demand| self.part(demand)).collect::<anyhow::Result<Vec<_>>>()?;
         let Part { limiter, key, cost } = parts[0];
         self.clock.set(event.at);
+        let limiter = limiter.blocking();
         let decision = match event.op {
             Op::Take => take(&parts),
             Op::Peek => peek(&parts),
@@ -164,24 +166,24 @@ impl Trace {
 
 fn take(parts: &[Part<'_>]) -> Result<Decision, Error> {
     match parts {
-        [part] => part.limiter.check_n(part.key, part.cost),
-        _ => Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(part.cost))).check(),
+        [part] => part.limiter.blocking().check_n(part.key, part.cost),
+        _ => Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(part.cost))).blocking().check(),
     }
 }
 
 fn peek(parts: &[Part<'_>]) -> Result<Decision, Error> {
     match parts {
-        [part] => part.limiter.peek_n(part.key, part.cost),
-        _ => Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(part.cost))).peek(),
+        [part] => part.limiter.blocking().peek_n(part.key, part.cost),
+        _ => Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(part.cost))).blocking().peek(),
     }
 }
 
 /// The answer where one cost or more can never fit, which a limiter refuses as an error: a denial, with what is left.
 fn never_fits(parts: &[Part<'_>]) -> Result<Answer, Error> {
-    let state = Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(0))).peek()?;
+    let state = Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(0))).blocking().peek()?;
     let mut denied = Vec::new();
     for (place, part) in parts.iter().enumerate() {
-        match part.limiter.peek_n(part.key, part.cost) {
+        match part.limiter.blocking().peek_n(part.key, part.cost) {
             Ok(decision) if decision.allowed() => {}
             Ok(_) | Err(Error::NeverFits { .. }) => denied.push(place),
             Err(error) => return Err(error),

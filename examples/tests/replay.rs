@@ -327,7 +327,7 @@ fn bad_arguments_are_refused_with_what_is_allowed() {
         (&["--quota", "5/s", "--format", "xml"], "clf, json, csv"),
         (&["--quota", "5/s", "--time-unit", "h"], "s, ms, us, ns"),
         (&["--quota", "5/s", "--decisions"], "cannot be used with"),
-        (&["--decisions", "--store", "redis://localhost"], "allowed: memory"),
+        (&["--decisions", "--store", "mysql://localhost"], "allowed: memory, shared:FILE"),
     ] {
         let error = Args::try_parse_from([&["replay"], args].concat()).unwrap_err();
         assert_eq!(error.exit_code(), 2);

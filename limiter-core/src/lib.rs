@@ -24,8 +24,14 @@ pub use key::{Key, KeyBuf};
 pub use limiter::{All, Ask, Blocking, Limiter, LimiterBuilder};
 pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 #[cfg(feature = "redis")]
 pub use store::RedisStore;
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub use store::SharedStore;
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};
 pub use wait::{Acquire, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture};
 #[cfg(feature = "futures")]

@@ -3,11 +3,7 @@
 //! [`decide`](super::decide) works on states it holds. A store whose states lie on a server gets numbers from there, and
 //! comes to the same decision here, field by field.
 
-use super::Level;
-#[cfg(feature = "redis")]
-use super::decide;
-#[cfg(feature = "redis")]
-use super::{Bank as _, View, state::with_cells};
+use super::{Bank as _, Level, View, decide, state::with_cells};
 use crate::{Decision, Quota, RateState, Timestamp};
 use smallvec::SmallVec;
 
@@ -33,7 +29,6 @@ pub(crate) struct RateReport {
     pub(crate) next_unit: u64,
 }
 
-#[cfg(feature = "redis")]
 impl Report {
     /// The report on a state that is here, which is left as the decision leaves it. `admitted` tells what became of the
     /// take that all demands were part of; `None` of a peek.

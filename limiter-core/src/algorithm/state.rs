@@ -204,6 +204,19 @@ impl KeyState {
             )
     }
 
+    /// The instant from which the key [is idle](Self::is_idle) if nothing more is taken, or a later one.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn idle_at(&self, quota: &Quota, now: Timestamp) -> Timestamp {
+        let at = now.as_micros();
+        let reset_us = with_cells!(
+            quota,
+            &self.cells,
+            |bank, state| (0..bank.len()).map(|i| bank.level(i, state, at).reset_after_us).max().unwrap_or(0),
+            0
+        );
+        now.saturating_add(Duration::from_micros(reset_us)).max(Timestamp::from_micros(self.blocked_until))
+    }
+
     /// The state under `new` of a key that was kept under `old`, changed at `now`: each new rate is charged with the
     /// units in use under the old rate of the same period, else with the most in use under any, at most to full.
     #[must_use]

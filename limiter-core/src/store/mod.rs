@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod background;
+#[cfg(feature = "sqlite")]
+mod boot_clock;
 mod demand;
 mod erased;
 mod memory;
@@ -10,7 +12,7 @@ mod open;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "shared")]
+#[cfg(all(feature = "shared", target_os = "linux"))]
 mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -20,11 +22,20 @@ mod stored_key;
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresStore, PostgresStoreBuilder};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder, RedisWarning};
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub use shared::{SharedStore, SharedStoreBuilder, SharedUsage};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteStore, SqliteStoreBuilder};
 
 use crate::{Clock, Decision, KeyState, Timestamp, error::StoreError};
 use std::future::Future;
+
+/// The most demands of one decision: as many as [`Decision::denied`] can tell apart.
+pub(crate) const MOST_DEMANDS: usize = 64;
 
 /// The contract of every store.
 ///

@@ -37,7 +37,7 @@ impl DynStore {
         let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
         match scheme {
             "memory" => Ok(Self::new(MemoryStore::new())),
-            #[cfg(feature = "shared")]
+            #[cfg(all(feature = "shared", target_os = "linux"))]
             "shared" => Ok(Self::new(super::SharedStore::open(path(url))?)),
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(Self::new(super::SqliteStore::new(path(url))?)),
@@ -51,7 +51,7 @@ impl DynStore {
 }
 
 /// What follows the scheme; `//` before a path is allowed.
-#[cfg(any(feature = "shared", feature = "sqlite"))]
+#[cfg(any(all(feature = "shared", target_os = "linux"), feature = "sqlite"))]
 fn path(url: &str) -> &str {
     let path = url.split_once(':').map_or("", |(_, path)| path);
     path.strip_prefix("//").unwrap_or(path)
@@ -74,6 +74,90 @@ impl Limiter<DynStore> {
     /// As [`DynStore::from_url`].
     pub fn from_url(url: &str, quota: impl Into<Quota>) -> Result<Self, StoreError> {
         Ok(Limiter::builder(quota.into()).store(DynStore::from_url(url)?).build())
+    }
+}
+
+#[cfg(all(feature = "shared", target_os = "linux"))]
+impl Limiter<super::SharedStore> {
+    /// A limiter over a file that the processes of this host map; see [`SharedStore`](crate::SharedStore).
+    ///
+    /// ```no_run
+    /// use limiter_core::{Limiter, Rate};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::shared("/dev/shm/limits", Rate::per_second(5)?)?;
+    /// assert!(limiter.check("ada")?.allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What can be wrong with the file.
+    pub fn shared(path: impl AsRef<std::path::Path>, quota: impl Into<Quota>) -> Result<Self, StoreError> {
+        Ok(Limiter::builder(quota.into()).store(super::SharedStore::open(path)?).build())
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Limiter<super::SqliteStore> {
+    /// A limiter over an SQLite file; see [`SqliteStore`](crate::SqliteStore).
+    ///
+    /// ```no_run
+    /// use limiter_core::{Limiter, Rate};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::sqlite("limits.db", Rate::per_second(5)?)?;
+    /// assert!(limiter.check_async("ada").await?.allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A path that is none.
+    pub fn sqlite(path: impl AsRef<std::path::Path>, quota: impl Into<Quota>) -> Result<Self, StoreError> {
+        Ok(Limiter::builder(quota.into()).store(super::SqliteStore::new(path)?).build())
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Limiter<super::RedisStore> {
+    /// A limiter over a Redis server, a Sentinel group or a Cluster; see [`RedisStore`](crate::RedisStore).
+    ///
+    /// ```no_run
+    /// use limiter_core::{Limiter, Rate};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::redis("redis://127.0.0.1", Rate::per_second(5)?)?;
+    /// assert!(limiter.check_async("ada").await?.allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// An address that is none. Nothing is connected to yet.
+    pub fn redis(url: &str, quota: impl Into<Quota>) -> Result<Self, StoreError> {
+        Ok(Limiter::builder(quota.into()).store(super::RedisStore::new(url)?).build())
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Limiter<super::PostgresStore> {
+    /// A limiter over a Postgres server; see [`PostgresStore`](crate::PostgresStore).
+    ///
+    /// ```no_run
+    /// use limiter_core::{Limiter, Rate};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::postgres("postgres://127.0.0.1/limits", Rate::per_second(5)?)?;
+    /// assert!(limiter.check_async("ada").await?.allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// An address that is none. Nothing is connected to yet.
+    pub fn postgres(url: &str, quota: impl Into<Quota>) -> Result<Self, StoreError> {
+        Ok(Limiter::builder(quota.into()).store(super::PostgresStore::new(url)?).build())
     }
 }
 

@@ -16,7 +16,7 @@
 
 use crate::{
     Algorithm, KeyState, Quota, Rate,
-    algorithm::{Cells, Clipped, Counted, Counts, Gcra, Logs},
+    algorithm::{Cells, Clipped, Counted, Counts, Gcra, Logs, Units},
     quota::Plan,
 };
 use smallvec::SmallVec;
@@ -31,9 +31,6 @@ const MOST: usize = 1023;
 /// Extras.
 const RESERVED: u8 = 1;
 const CLIPPED: u8 = 2;
-
-/// Above every number of a bucket, whatever a caller asks: a refund of more gives all back.
-const ENOUGH_US: u128 = (1 << 52) + 1;
 
 /// No bucket is empty later: the last instant, and the farthest that state lies ahead.
 const LATEST_US: u64 = 1 << 52;
@@ -69,18 +66,12 @@ pub(super) fn ask(lead: &[u8], quota: &Quota, cost: u64, asks: bool) -> Vec<u8> 
     bytes.push(u8::from(asks));
     match quota.plan() {
         Plan::Gcra(buckets) => {
-            for (bucket, rate) in buckets.iter().zip(quota.rates()) {
-                let (unit, per_us) = bucket.interval();
-                let mut pair = |units: u128| {
-                    let ticks = units.saturating_mul(u128::from(unit)).min(u128::from(u64::MAX));
-                    let whole = (ticks / u128::from(per_us)).min(ENOUGH_US);
-                    put(&mut bytes, u64::try_from(whole).unwrap_or(u64::MAX), 7);
-                    put(&mut bytes, u64::try_from(ticks % u128::from(per_us)).unwrap_or(0), 2);
-                };
-                let burst = u128::from(rate.capacity());
-                pair(cost.into());
-                pair(burst.saturating_sub(cost.into()));
-                pair(2 * burst);
+            for bucket in buckets {
+                let [per_us, pairs @ ..] = bucket.numbers(cost);
+                for [micros, ticks] in pairs.as_chunks().0 {
+                    put(&mut bytes, *micros, 7);
+                    put(&mut bytes, *ticks, 2);
+                }
                 put(&mut bytes, per_us, 2);
             }
         }
@@ -132,9 +123,9 @@ pub(super) fn encode(lead: &[u8], quota: &Quota, state: &KeyState, revision: u32
     match (&prepared.cells, quota.plan()) {
         (Cells::Gcra(cells), Plan::Gcra(buckets)) => {
             for (empty_at, bucket) in cells.iter().zip(buckets) {
-                let (_, per_us) = bucket.interval();
-                put(&mut bytes, empty_at / per_us, 7);
-                put(&mut bytes, empty_at % per_us, 2);
+                let (micros, ticks) = bucket.split(*empty_at);
+                put(&mut bytes, micros, 7);
+                put(&mut bytes, ticks, 2);
             }
         }
         (Cells::FixedWindow(cells), _) => {
@@ -152,7 +143,7 @@ pub(super) fn encode(lead: &[u8], quota: &Quota, state: &KeyState, revision: u32
 
 /// Rates' runs end in the same row; a rate's rows before its first are never read.
 fn encode_log(bytes: &mut Vec<u8>, quota: &Quota, logs: &Logs, revision: u32) {
-    let columns = logs.columns(quota.rates().len());
+    let columns: Vec<Vec<Units>> = (0..quota.rates().len()).map(|i| logs.runs(i).collect()).collect();
     let rows = columns.iter().map(Vec::len).max().unwrap_or(0);
     let (stored_rows, merge_at) = (rows as u64, u64::from(FEW_ROWS).max(2 * rows as u64));
     [revision.into(), stored_rows, merge_at].iter().for_each(|number| put(bytes, *number, 4));
@@ -165,7 +156,7 @@ fn encode_log(bytes: &mut Vec<u8>, quota: &Quota, logs: &Logs, revision: u32) {
     for row in 0..rows {
         for (column, total) in columns.iter().zip(&mut totals) {
             let run = (row + column.len()).checked_sub(rows).and_then(|i| column.get(i));
-            let (stamp, units) = run.copied().unwrap_or_default();
+            let Units { stamp, units } = run.copied().unwrap_or(Units { stamp: 0, units: 0 });
             *total += units;
             put(bytes, stamp, 7);
             put(bytes, *total, 7);
@@ -200,10 +191,7 @@ fn decode_cells(from: &mut Bytes<'_>, quota: &Quota) -> Option<Cells> {
     let rates = quota.rates();
     Some(match quota.plan() {
         Plan::Gcra(buckets) => {
-            let cell = |bucket: &Gcra| {
-                let (us, ticks) = (from.number_to(LATEST_US, 7)?, from.number(2)?);
-                Some(us * bucket.interval().1 + ticks)
-            };
+            let cell = |bucket: &Gcra| Some(bucket.join(from.number_to(LATEST_US, 7)?, from.number(2)?));
             Cells::Gcra(buckets.iter().map(cell).collect::<Option<_>>()?)
         }
         Plan::FixedWindow(_) => {
@@ -228,23 +216,23 @@ fn decode_log(from: &mut Bytes<'_>, rates: usize) -> Option<Logs> {
     let (_revision, rows, _merge_at) = (from.number(4)?, from.number(4)?, from.number(4)?);
     let head = |_| Some((from.number(7)?, from.number(4)?, from.number(7)?));
     let heads: Vec<_> = (0..rates).map(head).collect::<Option<_>>()?;
-    let mut columns: Vec<Vec<(u64, u64)>> = vec![Vec::new(); rates];
+    let mut columns: Vec<Vec<Units>> = vec![Vec::new(); rates];
     let mut totals: Vec<u64> = heads.iter().map(|(_, _, base)| *base).collect();
     // Of a long log, only the head may be here.
     for row in 0..if from.0.is_empty() { 0 } else { rows } {
         for ((column, total), (_, first, _)) in columns.iter_mut().zip(&mut totals).zip(&heads) {
             let (stamp, now) = (from.number_to(2 * LATEST_US, 7)?, from.number(7)?);
             if row >= *first {
-                let newest = column.last().map_or(0, |(stamp, _)| *stamp);
+                let newest = column.last().map_or(0, |run| run.stamp);
                 if stamp < newest {
                     return None;
                 }
-                column.push((stamp, now.checked_sub(*total)?));
+                column.push(Units { stamp, units: now.checked_sub(*total)? });
                 *total = now;
             }
         }
     }
-    Some(Logs::from_columns(columns))
+    Some(Logs::of_runs(columns))
 }
 
 fn decode_quota(bytes: &[u8]) -> Option<Quota> {

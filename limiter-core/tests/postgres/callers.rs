@@ -1,0 +1,47 @@
+//! From any runtime and from none.
+
+use crate::fixture::{builder, database, hundred, unique};
+use limiter_core::{Limiter, Store};
+use std::{
+    future::{Future, IntoFuture},
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+#[test]
+fn threads_without_a_runtime_and_runtimes_of_both_kinds_share_a_store() {
+    let limiter = hundred(&builder(&database().url()).prefix(unique()).build().unwrap());
+    limiter.blocking().check("ada").unwrap();
+    for mut runtime in [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()] {
+        // Without I/O and timers of its own; and gone before the next call.
+        let runtime = runtime.build().unwrap();
+        let decision = runtime.block_on(limiter.check_async("ada")).unwrap();
+        assert!(decision.allowed());
+        let clone = limiter.clone();
+        runtime.block_on(runtime.spawn(async move { clone.check_async("ada").await })).unwrap().unwrap();
+    }
+    assert_eq!(limiter.blocking().check("ada").unwrap().remaining(), 94);
+}
+
+#[test]
+fn a_future_polled_by_hand_is_woken() {
+    let limiter = hundred(&builder(&database().url()).prefix(unique()).build().unwrap());
+    let mut check = pin!(limiter.check_async("ada"));
+    assert!(matches!(check.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
+    let decision = crate::support::block_on(check).unwrap();
+    assert_eq!(decision.remaining(), 99);
+}
+
+#[tokio::test]
+async fn waiters_are_granted_in_turn() {
+    let store = builder(&database().url()).prefix(unique()).build().unwrap();
+    let limiter = Limiter::builder("20/s burst 1".parse().unwrap()).store(store.clone()).build();
+    let start = Store::now(&store, None).await.unwrap();
+    for _ in 0..4 {
+        let permit = limiter.acquire("ada").timeout(Duration::from_secs(60)).into_future().await.unwrap();
+        assert_eq!(permit.cost(), 1);
+    }
+    let end = Store::now(&store, None).await.unwrap();
+    assert!(end.saturating_since(start) >= Duration::from_millis(150), "{start:?} {end:?}");
+}

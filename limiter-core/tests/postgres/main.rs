@@ -1,0 +1,23 @@
+//! The Postgres store on real servers.
+
+#[path = "../servers/mod.rs"]
+mod servers;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod callers;
+mod contract;
+mod faults;
+mod figures;
+mod fixture;
+mod lifetime;
+mod logs;
+mod processes;
+mod schema;
+mod sessions;
+
+mod traces {
+    use super::{fixture::fresh, support};
+
+    support::traces::trace_families!(fresh);
+}
