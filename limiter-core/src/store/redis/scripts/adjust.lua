@@ -20,5 +20,4 @@ else
     if what ~= 'refund' then kind.take(s, ask) end
 end
 kind.save(s, ask)
-ask.asks = false
-return { ALLOWED, now, kind.answer(ask, s, ask.kind == SLIDING_LOG and log.waits(s, ask)) }
+return { ALLOWED, now, kind.answer(ask, s) }

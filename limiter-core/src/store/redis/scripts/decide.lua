@@ -23,7 +23,7 @@ if status == CHANGED then return look(CHANGED, states) end
 local reply = { status, now }
 for i, s in ipairs(states) do
     if s.kind == SLIDING_LOG then
-        waits[i] = log.waits(s, asks[i])
+        waits[i] = status == DENIED and asks[i].asks and log.waits(s, asks[i])
     else
         reply[i + 2] = s.raw -- as it was found
     end

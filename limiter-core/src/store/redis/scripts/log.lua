@@ -183,16 +183,15 @@ function log.fits(s, ask)
     return true
 end
 
+-- A rate, the time until the cost fits.
 function log.waits(s, ask)
     local waits = {}
-    for i, rate in ipairs(ask.rates) do
-        waits[i] = ask.asks and wait(s, i, rate, view(s, i, rate), rate.cost) or 0
-    end
+    for i, rate in ipairs(ask.rates) do waits[i] = wait(s, i, rate, view(s, i, rate), rate.cost) end
     return waits
 end
 
 function log.take(s, ask)
-    local views, row = {}, {}
+    local views, row = {}, ''
     for i, rate in ipairs(ask.rates) do
         local v = view(s, i, rate)
         settle(s, i, v)
@@ -213,11 +212,11 @@ function log.take(s, ask)
         joins = joins and s.first[i] < s.rows and s.newest[i] == stamp
         local v = views[i]
         s.newest[i], s.total[i] = stamp, s.total[i] + v.units
-        row[i] = pack('>I7I7', stamp, s.total[i])
+        row = row .. pack('>I7I7', stamp, s.total[i])
         v.first, v.base, v.inside, v.ahead = s.first[i], s.base[i], v.inside + v.units, false
     end
     s.views = views
-    replace_from(s, joins and s.rows - 1 or s.rows, table.concat(row), 1)
+    replace_from(s, joins and s.rows - 1 or s.rows, row, 1)
 end
 
 function log.pull_back(s, ask)
@@ -289,9 +288,8 @@ function log.save(s, ask)
         s.rows, s.views = s.rows - dead, {}
         for i = 1, s.n do s.first[i] = s.first[i] - dead end
     end
-    local parts = { head_of(s), pack('>I4I4I4', s.revision, s.rows, s.merge_at) }
-    for i = 1, s.n do parts[i + 2] = pack('>I7I4I7', s.period[i], s.first[i], s.base[i]) end
-    local head = table.concat(parts)
+    local head = head_of(s) .. pack('>I4I4I4', s.revision, s.rows, s.merge_at)
+    for i = 1, s.n do head = head .. pack('>I7I4I7', s.period[i], s.first[i], s.base[i]) end
     local word, time = expiry(matters_until)
     if s.whole then
         redis.call('SET', s.key, head .. s.body, word, time)
@@ -301,7 +299,8 @@ function log.save(s, ask)
     end
 end
 
--- The block, and a rate: the wait for the cost, units inside, the time until all are back, and until one is.
+-- The block, and a rate: the wait for the cost, where there is one; units inside; the time until all are back, and
+-- until one is.
 function log.answer(ask, s, waits)
     local answer = { s.blocked }
     for i, rate in ipairs(ask.rates) do
@@ -309,7 +308,7 @@ function log.answer(ask, s, waits)
         if v.inside > 0 then reset = min(s.newest[i], v.stamp) + rate.period + 1 - now end
         if v.inside >= rate.limit then next_unit = wait(s, i, rate, v, 1) end
         local at = 4 * i - 2
-        answer[at], answer[at + 1], answer[at + 2], answer[at + 3] = waits[i], v.inside, reset, next_unit
+        answer[at], answer[at + 1], answer[at + 2], answer[at + 3] = waits and waits[i] or 0, v.inside, reset, next_unit
     end
     return answer
 end
