@@ -7,15 +7,14 @@ local log = {}
 
 local function read_newest(s)
     s.newest, s.total, s.views = {}, {}, {}
-    local row
-    if s.rows > 0 then
-        local at = (s.rows - 1) * s.width
-        row = s.whole and s.body:sub(at + 1, at + s.width)
-            or redis.call('GETRANGE', s.key, s.rows_at + at, s.rows_at + at + s.width - 1)
+    local row, at = s.body, (s.rows - 1) * s.width
+    if s.rows > 0 and not s.whole then
+        row = redis.call('GETRANGE', s.key, s.rows_at + at, s.rows_at + at + s.width - 1)
+        at = 0
     end
     for i = 1, s.n do
         if s.first[i] < s.rows then
-            s.newest[i], s.total[i] = unpack('>I7I7', row, (i - 1) * ROW + 1)
+            s.newest[i], s.total[i] = unpack('>I7I7', row, at + (i - 1) * ROW + 1)
         else
             s.newest[i], s.total[i] = 0, s.base[i]
         end
@@ -26,7 +25,7 @@ function log.open(s, ask)
     s.period, s.first, s.base, s.width = {}, {}, {}, ROW * s.n
     if not s.at then
         s.revision, s.rows, s.merge_at, s.whole, s.body = now % 2 ^ 32, 0, FEW_ROWS, true, ''
-        for i, rate in ipairs(ask.rates) do s.period[i], s.first[i], s.base[i] = rate.period, 0, 0 end
+        for i = 1, ask.n do s.period[i], s.first[i], s.base[i] = ask.rates[i].period, 0, 0 end
     else
         local at
         s.revision, s.rows, s.merge_at, at = unpack('>I4I4I4', s.raw, s.at)
@@ -177,7 +176,8 @@ function log.is_too_large(s)
 end
 
 function log.fits(s, ask)
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         if view(s, i, rate).inside > rate.limit - rate.cost then return false end
     end
     return true
@@ -186,13 +186,17 @@ end
 -- A rate, the time until the cost fits.
 function log.waits(s, ask)
     local waits = {}
-    for i, rate in ipairs(ask.rates) do waits[i] = wait(s, i, rate, view(s, i, rate), rate.cost) end
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
+        waits[i] = wait(s, i, rate, view(s, i, rate), rate.cost)
+    end
     return waits
 end
 
 function log.take(s, ask)
     local views, row = {}, ''
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         local v = view(s, i, rate)
         settle(s, i, v)
         v.units = min(rate.cost, max(0, 2 * rate.limit - v.inside))
@@ -221,7 +225,8 @@ end
 
 function log.pull_back(s, ask)
     local pulled = false
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         local v = view(s, i, rate)
         if v.ahead then
             settle(s, i, v)
@@ -233,12 +238,14 @@ end
 
 -- Takes back, a rate, up to its cost of what carries the stamp of `taken`.
 function log.refund(s, ask, taken)
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         settle(s, i, view(s, i, rate))
     end
     local from, gone, before = s.rows, {}, {}
     local low = {}
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         local stamp = stamp_at(taken, rate.cell)
         low[i] = first_since(s, i, stamp, s.first[i])
         local high = first_since(s, i, stamp + 1, low[i])
@@ -269,7 +276,8 @@ end
 function log.save(s, ask)
     s.revision = (s.revision + 1) % 2 ^ 32
     local matters_until, dead, mixed = s.blocked, s.rows, false
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         if s.first[i] < s.rows then matters_until = max(matters_until, s.newest[i] + s.period[i] + 1) end
         dead, mixed = min(dead, s.first[i]), mixed or rate.cell ~= ask.rates[1].cell
     end
@@ -303,7 +311,8 @@ end
 -- until one is.
 function log.answer(ask, s, waits)
     local answer = { s.blocked }
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         local v, reset, next_unit = view(s, i, rate), 0, 0
         if v.inside > 0 then reset = min(s.newest[i], v.stamp) + rate.period + 1 - now end
         if v.inside >= rate.limit then next_unit = wait(s, i, rate, v, 1) end

@@ -182,7 +182,8 @@ end
 
 function small.fits(s, ask)
     local meter = METERS[s.kind]
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         if not meter.fits(s.cells[i], rate) then return false end
     end
     return true
@@ -190,13 +191,14 @@ end
 
 function small.take(s, ask)
     local meter = METERS[s.kind]
-    for i, rate in ipairs(ask.rates) do meter.take(s.cells[i], rate, true) end
+    for i = 1, ask.n do meter.take(s.cells[i], ask.rates[i], true) end
 end
 
 -- Pulls back what lies too far ahead; whether anything did.
 function small.pull_back(s, ask)
     local meter, pulled = METERS[s.kind], false
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         if meter.is_ahead(s.cells[i], rate) then
             meter.take(s.cells[i], rate, false)
             pulled = true
@@ -207,12 +209,12 @@ end
 
 function small.refund(s, ask, taken)
     local meter = METERS[s.kind]
-    for i, rate in ipairs(ask.rates) do meter.refund(s.cells[i], rate, taken) end
+    for i = 1, ask.n do meter.refund(s.cells[i], ask.rates[i], taken) end
 end
 
 function small.save(s, ask)
     local meter, matters_until = METERS[s.kind], 0
-    for i, rate in ipairs(ask.rates) do matters_until = max(matters_until, meter.matters_until(s.cells[i], rate)) end
+    for i = 1, ask.n do matters_until = max(matters_until, meter.matters_until(s.cells[i], ask.rates[i])) end
     save_small(s, matters_until)
 end
 
