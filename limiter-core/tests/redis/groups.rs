@@ -2,7 +2,7 @@
 
 use crate::{
     fresh,
-    servers::{RedisCluster, RedisServer, Sentinels, eventually},
+    servers::{Monitor, RedisCluster, RedisServer, Sentinels, eventually},
     support::block_on,
 };
 use limiter_core::{
@@ -143,7 +143,7 @@ fn with_a_hash_tag_any_keys_are_one_step() {
     let monitors: Vec<_> = cluster.primaries().iter().map(RedisServer::monitor).collect();
     assert!(take_all(&store, &keys, &quota, None).allowed());
     assert!(!take_all(&store, &keys, &quota, None).allowed());
-    let sent: Vec<String> = monitors.iter().flat_map(|monitor| monitor.take_sent()).collect();
+    let sent: Vec<String> = monitors.iter().flat_map(Monitor::take_sent).collect();
     let scripts: Vec<_> = sent.iter().filter(|line| line.contains("\"EVALSHA\"")).collect();
     assert_eq!(scripts.len(), 2, "{sent:?}");
 }
@@ -157,7 +157,7 @@ fn limiters_on_the_same_key_share_its_slot() {
     block_on(store.take(&demands(), None)).unwrap();
     let monitors: Vec<_> = cluster.primaries().iter().map(RedisServer::monitor).collect();
     assert_eq!(block_on(store.take(&demands(), None)).unwrap().remaining(), 0);
-    let sent: Vec<String> = monitors.iter().flat_map(|monitor| monitor.take_sent()).collect();
+    let sent: Vec<String> = monitors.iter().flat_map(Monitor::take_sent).collect();
     assert_eq!(sent.iter().filter(|line| line.contains("\"EVALSHA\"")).count(), 1, "{sent:?}");
 }
 

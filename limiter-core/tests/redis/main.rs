@@ -1,6 +1,7 @@
 //! The Redis store over real servers.
 
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "../servers/mod.rs"]
 mod servers;
@@ -9,6 +10,7 @@ mod support;
 
 #[cfg(feature = "conformance")]
 mod contract;
+mod fake;
 mod faults;
 mod fresh;
 mod groups;

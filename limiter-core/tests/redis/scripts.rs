@@ -79,3 +79,23 @@ fn it_works_from_any_runtime_and_from_none() {
     drop(several);
     assert!(!limiter.blocking().check("ada").unwrap().allowed());
 }
+
+#[test]
+fn who_waits_is_granted_in_turn_at_the_quotas_pace() {
+    let server = fresh::shared();
+    let limiter = Limiter::builder(fresh::quota("sliding_log 5/500ms")).store(fresh::store(&server)).build();
+    let started = std::time::Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let granted = runtime.block_on(async {
+        let turns = (0..11).map(|turn| {
+            let limiter = limiter.clone();
+            async move { limiter.acquire("ada").await.map(|permit| (turn, permit.decision().at())).unwrap() }
+        });
+        futures_util::future::join_all(turns).await
+    });
+    assert!(started.elapsed() > std::time::Duration::from_secs(1));
+    assert!(granted.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{granted:?}");
+    for window in granted.windows(6) {
+        assert!(window[5].1.as_micros() - window[0].1.as_micros() > 500_000, "{granted:?}");
+    }
+}

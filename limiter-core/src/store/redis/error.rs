@@ -31,6 +31,8 @@ pub(super) enum Failure {
     Answer,
     /// A quota of too many rates for one value.
     TooManyRates,
+    /// A log of more rows than one value holds.
+    TooLarge,
     /// Others changed the same key again and again.
     Contended,
 }
@@ -44,7 +46,7 @@ impl Failure {
             Self::Lost(_) => StoreErrorKind::TimedOut,
             Self::Foreign => StoreErrorKind::Format,
             Self::Answer => StoreErrorKind::Other,
-            Self::TooManyRates => StoreErrorKind::TooLarge,
+            Self::TooManyRates | Self::TooLarge => StoreErrorKind::TooLarge,
         }
     }
 
@@ -99,6 +101,9 @@ impl fmt::Display for Failure {
             }
             Self::Answer => write!(f, "Redis gave an answer that this store does not understand"),
             Self::TooManyRates => write!(f, "the quota has more rates than one value holds; about 16 are allowed"),
+            Self::TooLarge => {
+                write!(f, "the key's log is above 500 MB, the most one value holds; a resolution keeps logs short")
+            }
             Self::Contended => write!(f, "others changed the same key at each of many attempts; nothing was taken"),
         }
     }

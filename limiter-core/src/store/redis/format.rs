@@ -16,7 +16,7 @@
 
 use crate::{
     Algorithm, KeyState, Quota, Rate,
-    algorithm::{Cells, Clipped, Counted, Counts, Logs, Units},
+    algorithm::{Cells, Clipped, Counted, Counts, Gcra, Logs, Units},
     quota::Plan,
 };
 use smallvec::SmallVec;
@@ -31,6 +31,9 @@ const MOST: usize = 1023;
 /// Extras.
 const RESERVED: u8 = 1;
 const CLIPPED: u8 = 2;
+
+/// No bucket is empty later: the last instant, and the farthest that state lies ahead.
+const LATEST_US: u64 = 1 << 52;
 
 /// A log's threshold for merging rows, before the first time.
 const FEW_ROWS: u32 = 64;
@@ -185,20 +188,27 @@ pub(super) fn decode(value: &[u8]) -> Option<(Quota, KeyState)> {
 }
 
 fn decode_cells(from: &mut Bytes<'_>, quota: &Quota) -> Option<Cells> {
+    let rates = quota.rates();
     Some(match quota.plan() {
         Plan::Gcra(buckets) => {
-            let cell = |bucket: &crate::algorithm::Gcra| Some(bucket.join(from.number(7)?, from.number(2)?));
+            let cell = |bucket: &Gcra| Some(bucket.join(from.number_to(LATEST_US, 7)?, from.number(2)?));
             Cells::Gcra(buckets.iter().map(cell).collect::<Option<_>>()?)
         }
-        Plan::FixedWindow(rates) => {
-            let cell = |_| Some(Counted { index: from.number(7)?, count: from.number(7)? });
+        Plan::FixedWindow(_) => {
+            let cell = |rate: &Rate| {
+                let (index, most) = (from.number(7)?, 2 * rate.limit());
+                Some(Counted { index, count: from.number_to(most, 7)? })
+            };
             Cells::FixedWindow(rates.iter().map(cell).collect::<Option<_>>()?)
         }
-        Plan::SlidingWindow(rates) => {
-            let cell = |_| Some(Counts { index: from.number(7)?, count: from.number(7)?, previous: from.number(7)? });
+        Plan::SlidingWindow(_) => {
+            let cell = |rate: &Rate| {
+                let (index, most) = (from.number(7)?, 2 * rate.limit());
+                Some(Counts { index, count: from.number_to(most, 7)?, previous: from.number_to(most, 7)? })
+            };
             Cells::SlidingWindow(rates.iter().map(cell).collect::<Option<_>>()?)
         }
-        Plan::SlidingLog(rates) => Cells::SlidingLog(decode_log(from, rates.len())?),
+        Plan::SlidingLog(_) => Cells::SlidingLog(decode_log(from, rates.len())?),
     })
 }
 
@@ -206,13 +216,17 @@ fn decode_log(from: &mut Bytes<'_>, rates: usize) -> Option<Logs> {
     let (_revision, rows, _merge_at) = (from.number(4)?, from.number(4)?, from.number(4)?);
     let head = |_| Some((from.number(7)?, from.number(4)?, from.number(7)?));
     let heads: Vec<_> = (0..rates).map(head).collect::<Option<_>>()?;
-    let mut columns = vec![Vec::new(); rates];
+    let mut columns: Vec<Vec<Units>> = vec![Vec::new(); rates];
     let mut totals: Vec<u64> = heads.iter().map(|(_, _, base)| *base).collect();
     // Of a long log, only the head may be here.
     for row in 0..if from.0.is_empty() { 0 } else { rows } {
         for ((column, total), (_, first, _)) in columns.iter_mut().zip(&mut totals).zip(&heads) {
-            let (stamp, now) = (from.number(7)?, from.number(7)?);
+            let (stamp, now) = (from.number_to(2 * LATEST_US, 7)?, from.number(7)?);
             if row >= *first {
+                let newest = column.last().map_or(0, |run| run.stamp);
+                if stamp < newest {
+                    return None;
+                }
                 column.push(Units { stamp, units: now.checked_sub(*total)? });
                 *total = now;
             }
@@ -281,6 +295,10 @@ impl<'a> Bytes<'a> {
         Some(self.take(width)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
+    fn number_to(&mut self, most: u64, width: usize) -> Option<u64> {
+        self.number(width).filter(|number| *number <= most)
+    }
+
     fn varint(&mut self) -> Option<u64> {
         let mut number: u64 = 0;
         for shift in (0..64).step_by(7) {
@@ -291,5 +309,87 @@ impl<'a> Bytes<'a> {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Timestamp,
+        algorithm::{Mode, View, decide},
+        store::Adjust,
+    };
+
+    const QUOTAS: [&str; 7] = [
+        "5/s",
+        "5/s burst 9, 100/h",
+        "999983/s",
+        "fixed_window 5/s, 100/h",
+        "sliding_window 5/s",
+        "sliding_log 5/s, 100/h resolution 7",
+        "sliding_log 4503599627370496/1200000s",
+    ];
+
+    /// States with all that one can hold.
+    fn states(quota: &Quota) -> Vec<KeyState> {
+        let at = |micros| Timestamp::from_micros(1_760_000_000_000_000 + micros);
+        let larger: Quota = "fixed_window 20/s, 300/h".parse().unwrap();
+        let mut used = KeyState::default();
+        used.charge(&larger, at(0), 20);
+        let mut states = vec![KeyState::default(), used.carried_over(&larger, quota, at(1))];
+        let mut state = KeyState::default();
+        for (step, adjust) in [Adjust::Charge, Adjust::Charge, Adjust::Reserve].into_iter().enumerate() {
+            state.adjust(quota, at(100 * step as u64), 2, adjust);
+            states.push(state.clone());
+        }
+        state.block(at(5_000_000));
+        states.push(state);
+        states
+    }
+
+    #[test]
+    fn what_is_decoded_answers_as_what_was_encoded() {
+        for quota in QUOTAS.map(|text| text.parse::<Quota>().unwrap()) {
+            let lead = lead(&quota).unwrap();
+            for mut state in states(&quota) {
+                let value = encode(&lead, &quota, &state, 7);
+                let (decoded_quota, mut decoded) = decode(&value).unwrap();
+                assert_eq!(decoded_quota, quota);
+                assert_eq!((decoded.reserved, &decoded.clipped), (state.reserved, &state.clipped));
+                for now in [0, 50, 900_000, 2_000_000] {
+                    let now = Timestamp::from_micros(1_760_000_000_000_000 + now);
+                    let answer = |state| decide(&mut [View { quota: &quota, state, cost: 3 }], now, Mode::Take);
+                    assert_eq!(answer(&mut decoded), answer(&mut state), "{quota}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_too_strange() {
+        for quota in QUOTAS.map(|text| text.parse::<Quota>().unwrap()) {
+            let value = encode(&lead(&quota).unwrap(), &quota, &states(&quota)[4], 7);
+            for length in 0..value.len() {
+                assert!(decode(&value[..length]).is_none() || quota.algorithm() == Algorithm::SlidingLog, "{quota}");
+            }
+            for place in 0..value.len() {
+                for byte in [0, 1, 0x7f, 0xff] {
+                    let mut changed = value.clone();
+                    changed[place] = byte;
+                    if let Some((quota, mut state)) = decode(&changed) {
+                        let now = Timestamp::from_micros(1_760_000_000_000_500);
+                        decide(&mut [View { quota: &quota, state: &mut state, cost: 1 }], now, Mode::Take);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn too_many_rates_for_one_value_are_refused() {
+        let rates = |count| (0..count).map(|n: u32| Rate::new(1 << n, Duration::from_micros(1 << (n + 10))).unwrap());
+        assert!(lead(&Quota::fixed_window(rates(16)).unwrap()).is_some());
+        assert!(lead(&Quota::fixed_window(rates(38)).unwrap()).is_none());
     }
 }

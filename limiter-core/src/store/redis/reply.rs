@@ -46,6 +46,7 @@ impl Reply {
             return Err(Failure::Answer);
         };
         let status = match status {
+            -2 => return Err(Failure::TooLarge),
             -1 => return Err(Failure::Foreign),
             0 => Status::Denied,
             1 => Status::Allowed,

@@ -9,8 +9,8 @@ use super::{
     servers::Servers,
 };
 use crate::{
-    KeyState, Quota, Timestamp,
-    algorithm::{Level, Mode, RateReport, Report, View, decide},
+    Decision, KeyState, Quota, Timestamp,
+    algorithm::{Level, Mode, RateReport, Report, View, decide, judge},
     store::{Adjust, Demand},
 };
 use redis::cmd;
@@ -143,7 +143,7 @@ impl Work {
         now: Option<Timestamp>,
         adjust: Adjust,
         deadline: Instant,
-    ) -> Result<Adjusted, Failure> {
+    ) -> Result<Decision, Failure> {
         let (what, at) = match adjust {
             Adjust::Charge => ("charge", 0),
             Adjust::Refund { taken } => ("refund", taken.as_micros()),
@@ -162,7 +162,9 @@ impl Work {
                 Status::Rare => return self.change(asked, now, adjust, deadline).await,
                 _ => {
                     let looked = Asked { cost: 0, ..asked.clone() };
-                    return Ok(Adjusted::Answer(answer(&[looked], &reply, false)?));
+                    let answer = answer(&[looked], &reply, false)?;
+                    let demands: Vec<_> = answer.reports.into_iter().map(|report| (&asked.quota, 0, report)).collect();
+                    return Ok(judge(answer.now, &demands));
                 }
             }
         }
@@ -176,7 +178,7 @@ impl Work {
         now: Option<Timestamp>,
         adjust: Adjust,
         deadline: Instant,
-    ) -> Result<Adjusted, Failure> {
+    ) -> Result<Decision, Failure> {
         let (question, clock) = (asked.question(true), clock(now));
         for _ in 0..ATTEMPTS {
             let reply = self.run(&script::WHOLE, asked.slot, &[&asked.name], &[&clock, &question], deadline).await?;
@@ -184,14 +186,14 @@ impl Work {
             let mut state = asked.state(&seen, reply.now)?.ok_or(Failure::Answer)?;
             let decision = state.adjust(&asked.quota, reply.now, asked.cost, adjust);
             if state.is_untouched() {
-                return Ok(Adjusted::Decision(decision));
+                return Ok(decision);
             }
             let new = asked.encode(&state, reply.now);
             let view = View { quota: &asked.quota, state: &mut state, cost: 0 };
             let matters_until =
                 reply.now.as_micros() + micros(decide(&mut [view], reply.now, Mode::Peek).reset_after());
             if self.swap(&asked.name, &seen, &new, matters_until, now, deadline).await? {
-                return Ok(Adjusted::Decision(decision));
+                return Ok(decision);
             }
         }
         Err(Failure::Contended)
@@ -252,12 +254,6 @@ impl Work {
         let (seconds, micros): (u64, u64) = redis::from_redis_value(answer).map_err(|_| Failure::Answer)?;
         Ok(Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros)))
     }
-}
-
-/// What an adjustment was answered.
-pub(super) enum Adjusted {
-    Answer(Answer),
-    Decision(crate::Decision),
 }
 
 /// The reports that a script's answer makes. `takes` is false where it could not take, whatever it found.

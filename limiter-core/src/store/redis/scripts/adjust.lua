@@ -7,6 +7,7 @@ local s = open(KEYS[1], ask, ARGV[4])
 if not s then return { FOREIGN, now, 1 } end
 if s.changed then return look(CHANGED, { s }) end
 local kind = kind_of(s)
+if kind.is_too_large(s) then return { TOO_LARGE, now, 1 } end
 if what == 'block' then
     s.blocked = at
 elseif what == 'block at least' then
@@ -19,5 +20,4 @@ else
     if what ~= 'refund' then kind.take(s, ask) end
 end
 kind.save(s, ask)
-ask.asks = false
-return { ALLOWED, now, kind.answer(ask, s, ask.kind == SLIDING_LOG and log.waits(s, ask)) }
+return { ALLOWED, now, kind.answer(ask, s) }

@@ -11,6 +11,8 @@ for i, key in ipairs(KEYS) do
     asks[i], states[i] = ask, s
     if s.changed then
         status = CHANGED
+    elseif s.kind and kind_of(s).is_too_large(s) then
+        return { TOO_LARGE, now, i }
     elseif status ~= CHANGED and ask.asks and (s.blocked > now or not kind_of(s).fits(s, ask)) then
         status = DENIED
     end
@@ -21,7 +23,7 @@ if status == CHANGED then return look(CHANGED, states) end
 local reply = { status, now }
 for i, s in ipairs(states) do
     if s.kind == SLIDING_LOG then
-        waits[i] = log.waits(s, asks[i])
+        waits[i] = status == DENIED and asks[i].asks and log.waits(s, asks[i])
     else
         reply[i + 2] = s.raw -- as it was found
     end

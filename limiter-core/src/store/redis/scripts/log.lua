@@ -2,19 +2,19 @@
 -- written whole; of long ones only the rows that are looked at, found by halving.
 local ROW = 14
 local FEW_ROWS = 64
+local LONGEST = 500 * 1024 * 1024
 local log = {}
 
 local function read_newest(s)
-    s.newest, s.total = {}, {}
-    local row
-    if s.rows > 0 then
-        local at = (s.rows - 1) * s.width
-        row = s.whole and s.body:sub(at + 1, at + s.width)
-            or redis.call('GETRANGE', s.key, s.rows_at + at, s.rows_at + at + s.width - 1)
+    s.newest, s.total, s.views = {}, {}, {}
+    local row, at = s.body, (s.rows - 1) * s.width
+    if s.rows > 0 and not s.whole then
+        row = redis.call('GETRANGE', s.key, s.rows_at + at, s.rows_at + at + s.width - 1)
+        at = 0
     end
     for i = 1, s.n do
         if s.first[i] < s.rows then
-            s.newest[i], s.total[i] = unpack('>I7I7', row, (i - 1) * ROW + 1)
+            s.newest[i], s.total[i] = unpack('>I7I7', row, at + (i - 1) * ROW + 1)
         else
             s.newest[i], s.total[i] = 0, s.base[i]
         end
@@ -25,7 +25,7 @@ function log.open(s, ask)
     s.period, s.first, s.base, s.width = {}, {}, {}, ROW * s.n
     if not s.at then
         s.revision, s.rows, s.merge_at, s.whole, s.body = now % 2 ^ 32, 0, FEW_ROWS, true, ''
-        for i, rate in ipairs(ask.rates) do s.period[i], s.first[i], s.base[i] = rate.period, 0, 0 end
+        for i = 1, ask.n do s.period[i], s.first[i], s.base[i] = ask.rates[i].period, 0, 0 end
     else
         local at
         s.revision, s.rows, s.merge_at, at = unpack('>I4I4I4', s.raw, s.at)
@@ -46,6 +46,9 @@ end
 
 -- The first row from `from` on that is stamped `opens` or later, found in steps that double.
 local function first_since(s, i, opens, from)
+    if from >= s.rows then return s.rows end
+    local oldest = cell(s, i, from)
+    if oldest >= opens then return from end
     local function is_old(row)
         return row < s.rows and cell(s, i, row) < opens
     end
@@ -75,11 +78,14 @@ end
 -- A rate's window: what a take is stamped with, the first row inside, the total before it, units inside, and whether
 -- stamps lie too far ahead.
 local function view(s, i, rate)
+    if s.views[i] then return s.views[i] end
     local own = stamp_at(now, rate.cell)
     local stamp = max(own, min(s.newest[i], own + rate.period))
     local first = first_since(s, i, now - rate.period, s.first[i])
     local base = total_before(s, i, first)
-    return { stamp = stamp, first = first, base = base, inside = s.total[i] - base, ahead = s.newest[i] > stamp }
+    local v = { stamp = stamp, first = first, base = base, inside = s.total[i] - base, ahead = s.newest[i] > stamp }
+    s.views[i] = v
+    return v
 end
 
 -- The time until `cost` units fit: until the unit that must leave first has.
@@ -164,24 +170,33 @@ local function settle(s, i, v)
     end
 end
 
+-- Whether another row could pass what a server lets a string hold, so that a write would fail half-way.
+function log.is_too_large(s)
+    return (s.rows + 2) * s.width > LONGEST
+end
+
 function log.fits(s, ask)
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         if view(s, i, rate).inside > rate.limit - rate.cost then return false end
     end
     return true
 end
 
+-- A rate, the time until the cost fits.
 function log.waits(s, ask)
     local waits = {}
-    for i, rate in ipairs(ask.rates) do
-        waits[i] = ask.asks and wait(s, i, rate, view(s, i, rate), rate.cost) or 0
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
+        waits[i] = wait(s, i, rate, view(s, i, rate), rate.cost)
     end
     return waits
 end
 
 function log.take(s, ask)
-    local views, row = {}, {}
-    for i, rate in ipairs(ask.rates) do
+    local views, row = {}, ''
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         local v = view(s, i, rate)
         settle(s, i, v)
         v.units = min(rate.cost, max(0, 2 * rate.limit - v.inside))
@@ -199,15 +214,19 @@ function log.take(s, ask)
         -- What a rate has no room for leaves its newest stamp as it is.
         local stamp = views[i].units > 0 and views[i].stamp or s.newest[i]
         joins = joins and s.first[i] < s.rows and s.newest[i] == stamp
-        row[i] = pack('>I7I7', stamp, s.total[i] + views[i].units)
+        local v = views[i]
+        s.newest[i], s.total[i] = stamp, s.total[i] + v.units
+        row = row .. pack('>I7I7', stamp, s.total[i])
+        v.first, v.base, v.inside, v.ahead = s.first[i], s.base[i], v.inside + v.units, false
     end
-    replace_from(s, joins and s.rows - 1 or s.rows, table.concat(row), 1)
-    read_newest(s)
+    s.views = views
+    replace_from(s, joins and s.rows - 1 or s.rows, row, 1)
 end
 
 function log.pull_back(s, ask)
     local pulled = false
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         local v = view(s, i, rate)
         if v.ahead then
             settle(s, i, v)
@@ -219,12 +238,14 @@ end
 
 -- Takes back, a rate, up to its cost of what carries the stamp of `taken`.
 function log.refund(s, ask, taken)
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         settle(s, i, view(s, i, rate))
     end
     local from, gone, before = s.rows, {}, {}
     local low = {}
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         local stamp = stamp_at(taken, rate.cell)
         low[i] = first_since(s, i, stamp, s.first[i])
         local high = first_since(s, i, stamp + 1, low[i])
@@ -255,7 +276,8 @@ end
 function log.save(s, ask)
     s.revision = (s.revision + 1) % 2 ^ 32
     local matters_until, dead, mixed = s.blocked, s.rows, false
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         if s.first[i] < s.rows then matters_until = max(matters_until, s.newest[i] + s.period[i] + 1) end
         dead, mixed = min(dead, s.first[i]), mixed or rate.cell ~= ask.rates[1].cell
     end
@@ -271,12 +293,11 @@ function log.save(s, ask)
                 or redis.call('GETRANGE', s.key, s.rows_at + dead * s.width, s.rows_at + s.rows * s.width - 1)
             s.whole = true
         end
-        s.rows = s.rows - dead
+        s.rows, s.views = s.rows - dead, {}
         for i = 1, s.n do s.first[i] = s.first[i] - dead end
     end
-    local parts = { head_of(s), pack('>I4I4I4', s.revision, s.rows, s.merge_at) }
-    for i = 1, s.n do parts[i + 2] = pack('>I7I4I7', s.period[i], s.first[i], s.base[i]) end
-    local head = table.concat(parts)
+    local head = head_of(s) .. pack('>I4I4I4', s.revision, s.rows, s.merge_at)
+    for i = 1, s.n do head = head .. pack('>I7I4I7', s.period[i], s.first[i], s.base[i]) end
     local word, time = expiry(matters_until)
     if s.whole then
         redis.call('SET', s.key, head .. s.body, word, time)
@@ -286,14 +307,17 @@ function log.save(s, ask)
     end
 end
 
--- The block, and a rate: the wait for the cost, units inside, the time until all are back, and until one is.
+-- The block, and a rate: the wait for the cost, where there is one; units inside; the time until all are back, and
+-- until one is.
 function log.answer(ask, s, waits)
     local answer = { s.blocked }
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         local v, reset, next_unit = view(s, i, rate), 0, 0
         if v.inside > 0 then reset = min(s.newest[i], v.stamp) + rate.period + 1 - now end
         if v.inside >= rate.limit then next_unit = wait(s, i, rate, v, 1) end
-        for _, number in ipairs({ waits[i], v.inside, reset, next_unit }) do answer[#answer + 1] = number end
+        local at = 4 * i - 2
+        answer[at], answer[at + 1], answer[at + 2], answer[at + 3] = waits and waits[i] or 0, v.inside, reset, next_unit
     end
     return answer
 end

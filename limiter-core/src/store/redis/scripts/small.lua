@@ -3,23 +3,25 @@ local CELLS = { [GCRA] = '>I7I2', [FIXED_WINDOW] = '>I7I7', [SLIDING_WINDOW] = '
 local WIDTH = { [GCRA] = 2, [FIXED_WINDOW] = 2, [SLIDING_WINDOW] = 3 }
 
 local function open_small(s)
-    local cells, at, width = {}, s.at, WIDTH[s.kind]
+    local cells, at, format, width = {}, s.at, CELLS[s.kind], WIDTH[s.kind]
     for i = 1, s.n do
-        local cell = { 0, 0, 0 }
         if at then
-            local values = { unpack(CELLS[s.kind], s.raw, at) }
-            for place = 1, width do cell[place] = values[place] end
-            at = values[width + 1]
+            cells[i] = { unpack(format, s.raw, at) }
+            at = cells[i][width + 1]
+        else
+            cells[i] = { 0, 0, 0 }
         end
-        cells[i] = cell
     end
     s.cells = cells
 end
 
 local function save_small(s, matters_until)
-    local parts = { head_of(s) }
-    for i, cell in ipairs(s.cells) do parts[i + 1] = pack(CELLS[s.kind], cell[1], cell[2], cell[3]) end
-    s.raw = table.concat(parts)
+    local raw, format = head_of(s), CELLS[s.kind]
+    for i = 1, s.n do
+        local cell = s.cells[i]
+        raw = raw .. pack(format, cell[1], cell[2], cell[3])
+    end
+    s.raw = raw
     redis.call('SET', s.key, s.raw, expiry(max(matters_until, s.blocked)))
 end
 
@@ -174,9 +176,14 @@ end
 local METERS = { [GCRA] = gcra, [FIXED_WINDOW] = fixed_window, [SLIDING_WINDOW] = sliding_window }
 local small = { open = open_small }
 
+function small.is_too_large()
+    return false
+end
+
 function small.fits(s, ask)
     local meter = METERS[s.kind]
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         if not meter.fits(s.cells[i], rate) then return false end
     end
     return true
@@ -184,13 +191,14 @@ end
 
 function small.take(s, ask)
     local meter = METERS[s.kind]
-    for i, rate in ipairs(ask.rates) do meter.take(s.cells[i], rate, true) end
+    for i = 1, ask.n do meter.take(s.cells[i], ask.rates[i], true) end
 end
 
 -- Pulls back what lies too far ahead; whether anything did.
 function small.pull_back(s, ask)
     local meter, pulled = METERS[s.kind], false
-    for i, rate in ipairs(ask.rates) do
+    for i = 1, ask.n do
+        local rate = ask.rates[i]
         if meter.is_ahead(s.cells[i], rate) then
             meter.take(s.cells[i], rate, false)
             pulled = true
@@ -201,12 +209,12 @@ end
 
 function small.refund(s, ask, taken)
     local meter = METERS[s.kind]
-    for i, rate in ipairs(ask.rates) do meter.refund(s.cells[i], rate, taken) end
+    for i = 1, ask.n do meter.refund(s.cells[i], ask.rates[i], taken) end
 end
 
 function small.save(s, ask)
     local meter, matters_until = METERS[s.kind], 0
-    for i, rate in ipairs(ask.rates) do matters_until = max(matters_until, meter.matters_until(s.cells[i], rate)) end
+    for i = 1, ask.n do matters_until = max(matters_until, meter.matters_until(s.cells[i], ask.rates[i])) end
     save_small(s, matters_until)
 end
 

@@ -1,8 +1,8 @@
 -- What is asked and what is stored, taken apart. Numbers are doubles, exact to 2^53: nothing here passes that.
 -- A value: version, quota (its length before it), flags, block, extras that only the client reads, then cells.
-local VERSION, PREFIX = 1, 1024
+local VERSION, PREFIX, LAST = 1, 1024, '1023'
 local GCRA, FIXED_WINDOW, SLIDING_WINDOW, SLIDING_LOG = 1, 2, 3, 4
-local FOREIGN, DENIED, ALLOWED, CHANGED, RARE, STALE = -1, 0, 1, 2, 3, 4
+local TOO_LARGE, FOREIGN, DENIED, ALLOWED, CHANGED, RARE, STALE = -2, -1, 0, 1, 2, 3, 4
 local unpack, pack, floor, max, min = struct.unpack, struct.pack, math.floor, math.max, math.min
 local now, injected
 
@@ -16,56 +16,80 @@ local function read_clock(text)
     end
 end
 
-local RATES = {
-    [GCRA] = { '>I7I2I7I2I7I2I2', { 'cost', 'cost_ticks', 'room', 'room_ticks', 'most', 'most_ticks', 'per_us' } },
-    [FIXED_WINDOW] = { '>I7I7I7', { 'cost', 'limit', 'period' } },
-    [SLIDING_WINDOW] = { '>I7I7I7', { 'cost', 'limit', 'period' } },
-    [SLIDING_LOG] = { '>I7I7I7I7', { 'cost', 'limit', 'period', 'cell' } },
-}
+-- One rate of what is asked, and where the next begins.
+local READ = {}
+READ[GCRA] = function(bytes, at)
+    local cost, cost_ticks, room, room_ticks, most, most_ticks, per_us, after =
+        unpack('>I7I2I7I2I7I2I2', bytes, at)
+    return {
+        cost = cost, cost_ticks = cost_ticks, room = room, room_ticks = room_ticks,
+        most = most, most_ticks = most_ticks, per_us = per_us,
+    }, after
+end
+READ[FIXED_WINDOW] = function(bytes, at)
+    local cost, limit, period, after = unpack('>I7I7I7', bytes, at)
+    return { cost = cost, limit = limit, period = period }, after
+end
+READ[SLIDING_WINDOW] = READ[FIXED_WINDOW]
+READ[SLIDING_LOG] = function(bytes, at)
+    local cost, limit, period, cell, after = unpack('>I7I7I7I7', bytes, at)
+    return { cost = cost, limit = limit, period = period, cell = cell }, after
+end
 
 -- A demand: its quota as states carry it, whether it asks for anything, and its rates.
 local function read_ask(bytes)
     local length, at = unpack('>I2', bytes)
-    local ask = { lead = bytes:sub(at, at + length - 1), rates = {} }
+    local lead, rates = bytes:sub(at, at + length - 1), {}
     at = at + length
-    ask.kind, ask.n, ask.asks = ask.lead:byte(4), ask.lead:byte(5), bytes:byte(at) == 1
-    if not ask.kind then return ask end
+    local kind, n = lead:byte(4, 5)
+    local ask = { lead = lead, kind = kind, n = n, asks = bytes:byte(at) == 1, rates = rates }
+    if not kind then return ask end
+    local read = READ[kind]
     at = at + 1
-    local format, names = RATES[ask.kind][1], RATES[ask.kind][2]
-    for i = 1, ask.n do
-        local values, rate = { unpack(format, bytes, at) }, {}
-        for place, name in ipairs(names) do rate[name] = values[place] end
-        at, ask.rates[i] = values[#values], rate
-    end
+    for i = 1, n do rates[i], at = read(bytes, at) end
     return ask
 end
 
 local CELL_BYTES = { [GCRA] = 9, [FIXED_WINDOW] = 14, [SLIDING_WINDOW] = 21, [SLIDING_LOG] = 18 }
 local LOG_HEAD = 12
 
+-- A state, with room for what is to be known of it: a table that grows is slow.
+local function new_state(key, raw, lead, kind, n, flags, blocked, extras, at)
+    return {
+        key = key, raw = raw, lead = lead, kind = kind, n = n, flags = flags, blocked = blocked, extras = extras,
+        at = at, changed = false, cells = false, revision = 0, rows = 0, merge_at = 0, rows_at = 0, width = 0,
+        whole = true, body = '', period = false, first = false, base = false, newest = false, total = false,
+        views = false,
+    }
+end
+
 -- A stored value; nothing where it is none of ours.
 local function parse(key, raw)
     if #raw < 13 or raw:byte(1) ~= VERSION then return nil end
     local length = unpack('>I2', raw, 2)
-    local s = { key = key, raw = raw, lead = raw:sub(1, 3 + length), kind = raw:byte(4), n = raw:byte(5) }
-    local bytes = CELL_BYTES[s.kind]
+    local kind, n = raw:byte(4, 5)
+    local bytes = CELL_BYTES[kind]
     local at = 4 + length
     if not bytes or #raw < at + 7 then return nil end
-    s.flags, s.blocked, s.at = unpack('>BI7', raw, at)
-    local extras = s.flags % 2 * 8 + floor(s.flags / 2) % 2 * (7 + 8 * s.n)
-    s.extras = raw:sub(s.at, s.at + extras - 1)
-    s.at = s.at + extras
-    local size = s.at - 1 + s.n * bytes
-    if s.kind == SLIDING_LOG then
+    local lead = raw:sub(1, at - 1)
+    local flags, blocked
+    flags, blocked, at = unpack('>BI7', raw, at)
+    local extras = ''
+    if flags > 0 then
+        extras = raw:sub(at, at + flags % 2 * 8 + floor(flags / 2) % 2 * (7 + 8 * n) - 1)
+        at = at + #extras
+    end
+    local size = at - 1 + n * bytes
+    if kind == SLIDING_LOG then
         if #raw < size + LOG_HEAD then return nil end
     elseif #raw ~= size then
         return nil
     end
-    return s
+    return new_state(key, raw, lead, kind, n, flags, blocked, extras, at)
 end
 
 local function fresh(key, ask)
-    return { key = key, raw = '', lead = ask.lead, kind = ask.kind, n = ask.n, flags = 0, blocked = 0, extras = '' }
+    return new_state(key, '', ask.lead, ask.kind, ask.n, 0, 0, '', nil)
 end
 
 -- Whether a stored value is still the one whose beginning the client saw.
@@ -76,7 +100,7 @@ end
 -- The state of a key. Made under another quota, it is `changed`: only the client can carry it over, and hands in as
 -- `given` what it saw and what became of it. Nothing where what is stored is none of ours.
 local function load(key, ask, given)
-    local raw = redis.call('GETRANGE', key, 0, PREFIX - 1)
+    local raw = redis.call('GETRANGE', key, '0', LAST)
     if raw == '' then return fresh(key, ask) end
     local s = parse(key, raw)
     if not s or s.lead == ask.lead then return s end

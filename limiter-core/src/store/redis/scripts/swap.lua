@@ -2,7 +2,7 @@
 -- log; the new value, empty where the key is to go; the instant until which it matters.
 read_clock(ARGV[1])
 local seen, new = ARGV[2], ARGV[3]
-local raw = redis.call('GETRANGE', KEYS[1], 0, PREFIX - 1)
+local raw = redis.call('GETRANGE', KEYS[1], '0', LAST)
 local s = raw ~= '' and parse(KEYS[1], raw)
 if raw ~= '' and not s then return { FOREIGN, now, 1 } end
 if (raw == '' and seen ~= '') or (raw ~= '' and (seen == '' or not is_same(s, seen))) then return { STALE, now } end
