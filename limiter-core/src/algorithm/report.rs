@@ -75,7 +75,7 @@ impl Report {
 }
 
 /// The decision at `now` over demands, each a quota, a cost and what its rates say.
-pub(crate) fn judge<'a>(now: Timestamp, demands: &[(&'a Quota, u64, Report)]) -> Decision {
+pub(crate) fn judge(now: Timestamp, demands: &[(&Quota, u64, Report)]) -> Decision {
     let mut decision = Decision::new(now);
     for (index, (_, _, report)) in demands.iter().enumerate() {
         decision.add_wait(index, report.wait);

@@ -1,5 +1,7 @@
 //! The Postgres store on real servers.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "../servers/mod.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
@@ -8,10 +10,10 @@ mod support;
 mod callers;
 mod contract;
 mod faults;
-mod figures;
 mod fixture;
 mod lifetime;
 mod logs;
+
 mod processes;
 mod schema;
 mod sessions;

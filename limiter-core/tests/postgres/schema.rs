@@ -55,6 +55,25 @@ fn any_names_will_do() {
 }
 
 #[test]
+fn long_keys_and_those_under_a_secret_are_stored_as_digests() {
+    let database = PostgresServer::shared().fresh_database();
+    let keys = || database.psql("SELECT encode(key, 'escape') FROM limiter_1_states ORDER BY length(key), key");
+    let limiter = hundred(&builder(&database.url()).build().unwrap());
+    limiter.blocking().check("ada@example.com").unwrap();
+    assert!(keys().ends_with("=hundred=ada@example.com"), "{}", keys());
+    limiter.blocking().reset("ada@example.com").unwrap();
+    for (limiter, key) in [
+        (limiter, "ada@example.com".repeat(100)),
+        (hundred(&builder(&database.url()).hash_keys("secret").build().unwrap()), "ada@example.com".to_owned()),
+    ] {
+        limiter.blocking().check(&key).unwrap();
+        assert!(keys().contains("=hundred#") && !keys().contains("ada"), "{}", keys());
+        assert_eq!(limiter.blocking().peek(&key).unwrap().remaining(), 99);
+        limiter.blocking().reset(&key).unwrap();
+    }
+}
+
+#[test]
 fn names_that_the_server_would_cut_short_are_refused() {
     for (builder, says_) in [
         (builder("postgres://localhost/x").prefix("p".repeat(33)), "prefix"),
@@ -83,7 +102,8 @@ fn another_format_and_other_routines_stand_beside_ours_untouched() {
     let store = builder(&database.url()).build().unwrap();
     let sql = store.schema_sql();
     // A later format: other tables, in which nothing is as we know it.
-    let later = sql.replace("limiter_1_", "limiter_2_").replace("format 1", "format 2").replace("VALUES (1,", "VALUES (2,");
+    let later =
+        sql.replace("limiter_1_", "limiter_2_").replace("format 1", "format 2").replace("VALUES (1,", "VALUES (2,");
     database.psql(&later.replace("cells bigint[] NOT NULL", "cells_2 jsonb NOT NULL"));
     // An earlier release of this format: the same tables, other routines.
     let revision = revision(&store);

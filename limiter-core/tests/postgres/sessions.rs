@@ -43,7 +43,10 @@ fn time_is_the_servers_whatever_the_sessions_zone() {
     let limiter = Limiter::builder("fixed_window 5/day".parse().unwrap()).store(store).build();
     let decision = limiter.blocking().check("ada").unwrap();
     let after = Timestamp::from(SystemTime::now());
-    assert!(before <= now && now <= decision.at() && decision.at() <= after, "{before:?} {now:?} {decision:?} {after:?}");
+    assert!(
+        before <= now && now <= decision.at() && decision.at() <= after,
+        "{before:?} {now:?} {decision:?} {after:?}"
+    );
     // A day ends at midnight in UTC.
     let day = Duration::from_secs(86_400).as_micros();
     let left = day - u128::from(decision.at().as_micros()) % day;

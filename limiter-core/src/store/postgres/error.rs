@@ -14,27 +14,44 @@ pub(super) enum Failure {
     Address(tokio_postgres::Error),
     Pool(BuildError),
     /// No connection was free in time.
-    Busy { connections: usize, waited: Duration },
+    Busy {
+        connections: usize,
+        waited: Duration,
+    },
     /// No connection could be made.
     Connect(PoolError),
     /// No answer in time.
-    Slow { budget: Duration },
+    Slow {
+        budget: Duration,
+    },
     /// The server's answer, or a connection that broke after the question was sent.
     Server(tokio_postgres::Error),
     /// An answer with other columns than were asked for.
     Unreadable(tokio_postgres::Error),
     /// The tables or routines are not there and this role may not make them.
-    MayNotCreate { schema: String, sql: String, error: tokio_postgres::Error },
+    MayNotCreate {
+        schema: String,
+        sql: String,
+        error: tokio_postgres::Error,
+    },
     /// The tables are there and this role may not use them.
-    MayNotUse { grant: String },
+    MayNotUse {
+        grant: String,
+    },
     /// A server that only reads.
     Standby,
     /// A server of a release without procedures' transactions.
-    TooOld { release: String },
+    TooOld {
+        release: String,
+    },
     /// Others changed the same keys again and again.
-    Contended { attempts: u32 },
+    Contended {
+        attempts: u32,
+    },
     /// What was stored or answered cannot be read.
-    Garbage { what: &'static str },
+    Garbage {
+        what: &'static str,
+    },
 }
 
 impl Failure {
@@ -74,7 +91,9 @@ impl Failure {
 
 fn connect_kind(error: &tokio_postgres::Error) -> StoreErrorKind {
     match error.code() {
-        Some(code) if code.code().starts_with("28") || *code == SqlState::INVALID_CATALOG_NAME => StoreErrorKind::Config,
+        Some(code) if code.code().starts_with("28") || *code == SqlState::INVALID_CATALOG_NAME => {
+            StoreErrorKind::Config
+        }
         Some(&SqlState::INSUFFICIENT_PRIVILEGE) => StoreErrorKind::Permission,
         _ => StoreErrorKind::Unavailable,
     }
@@ -104,10 +123,15 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting(what) => f.write_str(what),
-            Self::Address(_) => f.write_str("the address is not one of a Postgres server, as postgres://user@host/database is"),
+            Self::Address(_) => {
+                f.write_str("the address is not one of a Postgres server, as postgres://user@host/database is")
+            }
             Self::Pool(_) => f.write_str("the pool of connections cannot be made"),
             Self::Busy { connections, waited } => {
-                write!(f, "all {connections} connections of the pool were busy for {waited:?}; give it more, or more time")
+                write!(
+                    f,
+                    "all {connections} connections of the pool were busy for {waited:?}; give it more, or more time"
+                )
             }
             Self::Connect(_) => f.write_str("no connection could be made"),
             Self::Slow { budget } => write!(f, "no answer within {budget:?}"),
@@ -137,7 +161,9 @@ impl fmt::Display for Failure {
 impl StdError for Failure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Address(error) | Self::Server(error) | Self::Unreadable(error) | Self::MayNotCreate { error, .. } => Some(error),
+            Self::Address(error) | Self::Server(error) | Self::Unreadable(error) | Self::MayNotCreate { error, .. } => {
+                Some(error)
+            }
             Self::Pool(error) => Some(error),
             Self::Connect(error) => Some(error),
             _ => None,

@@ -7,11 +7,12 @@
 use super::error::Failure;
 use crate::{
     Algorithm, Decision, KeyState, Quota, Timestamp,
-    algorithm::{
-        Cells, Clipped, Counted, Counts, Level, Logs, Mode, RateReport, Report, Units, View, decide, judge,
-    },
+    algorithm::{Cells, Clipped, Counted, Counts, Level, Logs, Mode, RateReport, Report, Units, View, decide, judge},
     quota::Plan,
-    store::{Adjust, Demand, stored_key::{StoredKey, StoredKeys}},
+    store::{
+        Adjust, Demand,
+        stored_key::{StoredKey, StoredKeys},
+    },
 };
 use smallvec::SmallVec;
 
@@ -283,9 +284,9 @@ fn read_cells(quota: &Quota, cells: &[i64]) -> Result<Cells, Failure> {
         (at(0), at(1), at(2))
     });
     Ok(match quota.plan() {
-        Plan::Gcra(buckets) => {
-            Cells::Gcra(buckets.iter().zip(rates).map(|(bucket, (micros, ticks, _))| bucket.join(micros, ticks)).collect())
-        }
+        Plan::Gcra(buckets) => Cells::Gcra(
+            buckets.iter().zip(rates).map(|(bucket, (micros, ticks, _))| bucket.join(micros, ticks)).collect(),
+        ),
         Plan::FixedWindow(_) => Cells::FixedWindow(rates.map(|(index, count, _)| Counted { index, count }).collect()),
         Plan::SlidingWindow(_) => {
             Cells::SlidingWindow(rates.map(|(index, count, previous)| Counts { index, count, previous }).collect())

@@ -140,11 +140,13 @@ fn read(row: &Row, quota: &Quota, now: Timestamp) -> Result<Loaded, Failure> {
         return Ok(Loaded { version: 0, state: KeyState::default(), is_carried: false });
     };
     let old: &str = row.try_get(2).map_err(wrong)?;
-    let old: Quota = old.parse().map_err(|_| Failure::Garbage { what: "a key's row has a quota that cannot be read" })?;
+    let old: Quota =
+        old.parse().map_err(|_| Failure::Garbage { what: "a key's row has a quota that cannot be read" })?;
     let blocked_until = number(row.try_get(4).map_err(wrong)?);
-    let (rates, befores, stamps): (Option<Vec<i32>>, Option<Vec<i64>>, Option<Vec<i64>>) =
-        (row.try_get(6).map_err(wrong)?, row.try_get(7).map_err(wrong)?, row.try_get(8).map_err(wrong)?);
-    let runs = rates.into_iter().flatten().zip(befores.into_iter().flatten()).zip(stamps.into_iter().flatten());
+    let rates: Option<Vec<i32>> = row.try_get(6).map_err(wrong)?;
+    let bigints = |column: usize| row.try_get::<_, Option<Vec<i64>>>(column).map_err(wrong);
+    let runs =
+        rates.into_iter().flatten().zip(bigints(7)?.into_iter().flatten()).zip(bigints(8)?.into_iter().flatten());
     let stored = Stored {
         cells: row.try_get(3).map_err(wrong)?,
         rest: row.try_get(5).map_err(wrong)?,

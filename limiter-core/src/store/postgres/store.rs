@@ -186,11 +186,7 @@ impl PostgresStore {
 }
 
 impl PostgresStore {
-    async fn ask(
-        &self,
-        statement: fn(&Schema) -> &str,
-        params: Vec<Param>,
-    ) -> Result<Vec<Row>, StoreError> {
+    async fn ask(&self, statement: fn(&Schema) -> &str, params: Vec<Param>) -> Result<Vec<Row>, StoreError> {
         let client = Arc::clone(&self.0.client);
         background::run(async move { Ok(client.ask(statement, params).await?) }).await
     }

@@ -36,7 +36,7 @@ END
 CREATE OR REPLACE FUNCTION {log_view}(
     log_id bigint, nth integer, newest bigint, total bigint, base bigint,
     period bigint, most bigint, cell bigint, cost bigint, moment bigint)
-RETURNS bigint[] LANGUAGE plpgsql VOLATILE AS {body}
+RETURNS bigint[] LANGUAGE plpgsql STABLE AS {body}
 #variable_conflict use_variable
 DECLARE
     own bigint := (moment + cell - 1) / cell * cell;
