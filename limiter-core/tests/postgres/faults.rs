@@ -142,6 +142,21 @@ fn a_lock_held_by_others_delays_only_its_key_and_not_for_longer_than_the_budget(
 }
 
 #[test]
+fn a_statement_that_the_server_cuts_short_timed_out_and_did_nothing() {
+    let database = PostgresServer::shared().fresh_database();
+    let limiter = hundred(&builder(&database.url()).build().unwrap());
+    limiter.blocking().check("ada").unwrap();
+    let holder = Holder::lock(&database, "=ada");
+    database.psql(&format!("ALTER DATABASE {} SET statement_timeout = '300ms'", database.name()));
+    let hurried = hundred(&builder(&database.url()).build().unwrap());
+    let (kind, text) = says(&failed(hurried.blocking().check("ada")));
+    assert_eq!(kind, StoreErrorKind::TimedOut);
+    assert!(text.contains("57014") && text.contains("statement timeout"), "{text}");
+    holder.release();
+    assert_eq!(limiter.blocking().check("ada").unwrap().remaining(), 98);
+}
+
+#[test]
 fn a_dropped_future_leaves_no_lock_transaction_or_connection() {
     let database = PostgresServer::shared().fresh_database();
     let limiter = hundred(&builder(&database.url()).timeout(SHORT).max_connections(2).build().unwrap());

@@ -7,7 +7,8 @@
 CREATE OR REPLACE FUNCTION {look}(
     keys bytea[], quotas text[], asks bigint[], injected bigint,
     OUT moment bigint, OUT verdict integer, OUT seen bigint[], OUT is_ahead boolean,
-    OUT places integer[], OUT ids bigint[], OUT ends bigint[], OUT expiries bigint[], OUT offsets integer[], OUT held bigint[])
+    OUT places integer[], OUT ids bigint[], OUT ends bigint[], OUT expiries bigint[],
+    OUT offsets integer[], OUT held bigint[])
 LANGUAGE plpgsql STABLE AS {body}
 #variable_conflict use_variable
 DECLARE
@@ -20,7 +21,8 @@ BEGIN
     FOR i IN 1..cardinality(keys) LOOP
         places[i] := p;
         numbers := asks[p + 2] * asks[p + 3];
-        SELECT s.id, s.quota, s.cells, s.blocked_until, s.expires INTO kept FROM {states} s WHERE s.key = keys[i];
+        SELECT s.id, s.quota, s.cells, s.blocked_until, s.expires INTO kept
+            FROM {states} s WHERE s.key = keys[i];
         offsets[i] := coalesce(cardinality(held), 0);
         IF NOT FOUND THEN
             ids[i] := NULL; ends[i] := 0; expiries[i] := 0;
@@ -72,15 +74,22 @@ BEGIN
             WHEN 3 THEN
                 win := greatest(moment / asks[p + 4], least(held[c], moment / asks[p + 4] + 1));
                 counted := CASE WHEN held[c] >= win THEN held[c + 1] ELSE 0 END;
-                previous := CASE WHEN held[c] >= win THEN held[c + 2] WHEN held[c] + 1 = win THEN held[c + 1] ELSE 0 END;
+                previous := CASE
+                    WHEN held[c] >= win THEN held[c + 2]
+                    WHEN held[c] + 1 = win THEN held[c + 1]
+                    ELSE 0
+                END;
                 IF cost > 0 THEN
                     is_ahead := is_ahead OR held[c] > win;
-                    IF previous * least((win + 1) * asks[p + 4] - moment, asks[p + 4]) / asks[p + 4] + counted + cost > asks[p + 5] THEN
+                    previous := previous * least((win + 1) * asks[p + 4] - moment, asks[p + 4]) / asks[p + 4];
+                    IF previous + counted + cost > asks[p + 5] THEN
                         verdict := 0;
                     END IF;
                 END IF;
             ELSE
-                v := {log_view}(ids[i], nth, held[c], held[c + 1], held[c + 2], asks[p + 4], asks[p + 5], asks[p + 6], cost, moment);
+                v := {log_view}(
+                    ids[i], nth, held[c], held[c + 1], held[c + 2],
+                    asks[p + 4], asks[p + 5], asks[p + 6], cost, moment);
                 seen := seen || v[1:6];
                 IF cost > 0 THEN
                     is_ahead := is_ahead OR v[7] > 0 OR held[c + 1] > 4611686018427387904;

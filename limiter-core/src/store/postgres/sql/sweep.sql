@@ -61,7 +61,8 @@ BEGIN
     END IF;
     IF injected IS NULL THEN
         idle := ARRAY(SELECT s.key FROM {states} s
-            WHERE s.expires <= moment + 240000000 AND (s.idle_at <= moment OR s.expires <= moment) LIMIT most FOR UPDATE SKIP LOCKED);
+            WHERE s.expires <= moment + 120000000 AND (s.idle_at <= moment OR s.expires <= moment)
+            LIMIT most FOR UPDATE SKIP LOCKED);
     ELSE
         idle := ARRAY(SELECT s.key FROM {states} s WHERE s.idle_at <= moment LIMIT most FOR UPDATE SKIP LOCKED);
     END IF;
