@@ -30,6 +30,13 @@ A cost is a whole number of units, 1 where --cost is not given.
 Times are dates of the Common Log Format with their zone, RFC 3339 (UTC where it names no zone), or numbers since
 1970: seconds, milliseconds, microseconds or nanoseconds, told apart by their size.
 
+Decisions:
+  --decisions prints a line for each event of a trace, in order: its decision, {} for a reset, or
+  {"error": "..."} where it has none, which changes nothing: a line that is no event, times before 1970 or
+  after 2077, the same key of a quota twice in one decision, a trace whose quotas are refused. Standard error
+  tells each with its file and line. A cost of 2^64 and more can never fit. A burst is for gcra, a resolution
+  for sliding_log; with other algorithms they count for nothing.
+
 Examples:
   replay --quota "100/min" access.log
   replay --quota "100/min" --quota "sliding_log 100/min" --report out.html access.log access.log.1.gz
@@ -39,8 +46,8 @@ Examples:
   replay --quota "20/min" --time ts --key request.remote_ip --sort caddy.json
   replay --decisions trace.jsonl
 
-Exit status: 0 if all went well, malformed lines or not; 1 if something could not be read to its end or written;
-2 if the arguments are wrong."#;
+Exit status: 0 if all went well, malformed lines of logs or not; 1 if something could not be read to its end or
+written, or an event of a trace has no answer; 2 if the arguments are wrong."#;
 
 /// What would this quota have done to my traffic?
 ///
@@ -85,7 +92,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Where the limiters keep their states: memory
+    /// Where the limiters keep their states: memory, shared:FILE, sqlite:FILE, redis://HOST, postgres://HOST/DATABASE
     #[arg(long, value_name = "STORE", default_value = "memory")]
     pub(crate) store: StoreChoice,
 

@@ -1,98 +1,154 @@
 //! Decision traces: the answer to each event, through the public limiter and by the trace's own clock.
+//!
+//! Every event has its line. What cannot be answered (a line that is none of a trace, a quota, a time or a cost that the
+//! limiter refuses, a key twice in one decision) has `{"error": "..."}`, and changes nothing.
 
 use std::{
     collections::HashMap,
     io::{Read, Write},
+    path::Path,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, ensure};
 use indicatif::ProgressBar;
-use limiter_core::{Decision, Error, Limiter, ManualClock, Quota, Timestamp};
+use limiter_core::{Decision, DynStore, Error, Limiter, ManualClock, Quota};
 
 use super::{
     args::Args,
     input::Malformed,
     source::{Line, Lines},
-    store::{AnyStore, StoreChoice},
+    store::AnyStore,
     trace::{Answer, Demand, Event, Op, TraceLine},
 };
 
-/// Prints the answers to the traces in the files of `args`, each a line of JSON.
-pub(crate) fn answer(args: &Args, stdin: &mut dyn Read, out: &mut dyn Write) -> anyhow::Result<()> {
+/// Prints the answers to the traces in the files of `args`, each a line of JSON, and why some have none to `complaints`.
+///
+/// # Errors
+/// A file that cannot be read, or written to; events without an answer, after all others were answered.
+pub(crate) fn answer(
+    args: &Args,
+    stdin: &mut dyn Read,
+    out: &mut dyn Write,
+    complaints: &mut dyn Write,
+) -> anyhow::Result<()> {
     let no_bar = ProgressBar::hidden();
+    let store = args.store.open()?;
+    let mut answers = Answers { out, complaints, complained: false, events: 0, refused: 0 };
     for path in &args.files {
         let mut lines = Lines::open(path, stdin, &no_bar)?;
-        let answered = answer_lines(&mut lines, args.store, out);
+        let answered = answers.add(&mut lines, path, &store);
         answered.with_context(|| format!("{}:{}", path.display(), lines.number()))?;
     }
+    let Answers { complained, events, refused, .. } = answers;
+    ensure!(!complained, "{refused} of {events} events have no answer; what stands above tells why");
     Ok(())
 }
 
-fn answer_lines(lines: &mut Lines<'_>, store: StoreChoice, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut trace = None;
-    while let Some(line) = lines.next_line()? {
-        let Line::Text(line) = line else { bail!("{}", Malformed::TooLong) };
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match TraceLine::parse(&line)? {
-            TraceLine::Header(quotas) => trace = Some(Trace::start(quotas, &store.open()?)),
-            TraceLine::Event(event) => {
-                let trace = trace.as_ref().context("an event before any header")?;
-                match trace.answer(event)? {
-                    Some(answer) => writeln!(out, "{answer}")?,
-                    None => writeln!(out, "{{}}")?,
+/// What is printed: an answer for each event, in their order.
+struct Answers<'a> {
+    out: &'a mut dyn Write,
+    complaints: &'a mut dyn Write,
+    complained: bool,
+    events: u64,
+    /// Events without an answer.
+    refused: u64,
+}
+
+impl Answers<'_> {
+    fn add(&mut self, lines: &mut Lines<'_>, path: &Path, store: &AnyStore) -> anyhow::Result<()> {
+        let mut trace = Err("an event before any header".to_owned());
+        loop {
+            let number = lines.number() + 1;
+            let line = match lines.next_line()? {
+                None => return Ok(()),
+                Some(Line::Text(line)) if line.trim_ascii().is_empty() => continue,
+                Some(Line::Text(line)) => TraceLine::parse(&line),
+                Some(Line::TooLong) => TraceLine::Event(Err(anyhow!("{}", Malformed::TooLong))),
+            };
+            let complaint = match (line, &trace) {
+                (TraceLine::Header(Ok(quotas)), _) => {
+                    trace = Ok(Trace::start(quotas, store));
+                    continue;
                 }
+                (TraceLine::Header(Err(error)), _) => {
+                    trace = Err(format!("the trace was refused: {error:#}"));
+                    Some(error)
+                }
+                (TraceLine::Event(event), trace) => {
+                    let answer = match (event, trace) {
+                        (Ok(event), Ok(trace)) => trace.answer(&event),
+                        (Err(error), _) => Err(error),
+                        (Ok(_), Err(why)) => Err(anyhow!("{why}")),
+                    };
+                    self.print(&answer)?;
+                    answer.err()
+                }
+            };
+            if let Some(error) = complaint {
+                self.complained = true;
+                writeln!(self.complaints, "{}:{number}: {error:#}", path.display())?;
             }
         }
     }
-    Ok(())
+
+    /// A line for an event: its answer, `{}` for a reset, or why it has none.
+    fn print(&mut self, answer: &anyhow::Result<Option<Answer>>) -> anyhow::Result<()> {
+        self.events += 1;
+        match answer {
+            Ok(Some(answer)) => writeln!(self.out, "{answer}")?,
+            Ok(None) => writeln!(self.out, "{{}}")?,
+            Err(error) => {
+                self.refused += 1;
+                writeln!(self.out, r#"{{"error": {}}}"#, serde_json::to_string(&format!("{error:#}"))?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A trace under way: a limiter for each quota, all over one store.
 struct Trace {
     clock: ManualClock,
-    limiters: HashMap<Option<String>, Limiter<AnyStore>>,
+    limiters: HashMap<Option<String>, Limiter<DynStore>>,
 }
 
 /// A demand with the limiter that it asks.
 struct Part<'a> {
-    limiter: &'a Limiter<AnyStore>,
+    limiter: &'a Limiter<DynStore>,
     key: &'a str,
     cost: u64,
 }
 
 impl Trace {
     fn start(quotas: HashMap<Option<String>, Quota>, store: &AnyStore) -> Self {
-        let clock = ManualClock::default();
+        let (clock, fresh) = (ManualClock::default(), store.fresh_name());
         let limiter = |name: &Option<String>, quota| {
-            let name = name.clone().unwrap_or_default();
-            Limiter::builder(quota).name(name).store(store.clone()).clock(clock.clone()).build()
+            let name = fresh(name.as_deref().unwrap_or_default());
+            Limiter::builder(quota).name(name).store(store.store.clone()).clock(clock.clone()).build()
         };
         let limiters = quotas.into_iter().map(|(name, quota)| (name.clone(), limiter(&name, quota))).collect();
         Self { clock, limiters }
     }
 
     /// The answer to an event; a reset has none.
-    fn answer(&self, mut event: Event) -> anyhow::Result<Option<Answer>> {
-        self.clock.set(Timestamp::from_micros(event.t_us));
-        let demands = event.demands()?;
-        let parts = demands.iter().map(|demand| self.part(demand)).collect::<anyhow::Result<Vec<_>>>()?;
+    fn answer(&self, event: &Event) -> anyhow::Result<Option<Answer>> {
+        let parts = event.demands.iter().map(|demand| self.part(demand)).collect::<anyhow::Result<Vec<_>>>()?;
         let Part { limiter, key, cost } = parts[0];
+        self.clock.set(event.at);
+        let limiter = limiter.blocking();
         let decision = match event.op {
             Op::Take => take(&parts),
             Op::Peek => peek(&parts),
             Op::Charge => limiter.charge(key, cost),
-            Op::Refund => limiter.refund(key, cost, Timestamp::from_micros(event.taken_us()?)),
-            Op::Block => limiter.block_until(key, Timestamp::from_micros(event.until_us()?)),
+            Op::Refund => limiter.refund(key, cost, event.taken()?),
+            Op::Block => limiter.block_until(key, event.until()?),
             Op::Reset => {
                 limiter.reset(key)?;
                 return Ok(None);
             }
         };
-        let is_asked = matches!(event.op, Op::Take | Op::Peek);
         match decision {
-            Ok(decision) => Ok(Some(Answer::of(&decision, is_asked && parts.len() > 1))),
+            Ok(decision) => Ok(Some(Answer::of(&decision, event.op.asks() && parts.len() > 1))),
             Err(Error::NeverFits { .. }) => Ok(Some(never_fits(&parts)?)),
             Err(error) => Err(error.into()),
         }
@@ -102,7 +158,7 @@ impl Trace {
         let Demand { quota, key, cost } = demand;
         let limiter = self.limiters.get(quota).with_context(|| match quota {
             Some(name) => format!("the header has no quota {name:?}"),
-            None => "the header has several quotas; the event names none".to_owned(),
+            None => "the header has named quotas; the event names none".to_owned(),
         })?;
         Ok(Part { limiter, key, cost: *cost })
     }
@@ -110,24 +166,24 @@ impl Trace {
 
 fn take(parts: &[Part<'_>]) -> Result<Decision, Error> {
     match parts {
-        [part] => part.limiter.check_n(part.key, part.cost),
-        _ => Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(part.cost))).check(),
+        [part] => part.limiter.blocking().check_n(part.key, part.cost),
+        _ => Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(part.cost))).blocking().check(),
     }
 }
 
 fn peek(parts: &[Part<'_>]) -> Result<Decision, Error> {
     match parts {
-        [part] => part.limiter.peek_n(part.key, part.cost),
-        _ => Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(part.cost))).peek(),
+        [part] => part.limiter.blocking().peek_n(part.key, part.cost),
+        _ => Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(part.cost))).blocking().peek(),
     }
 }
 
 /// The answer where one cost or more can never fit, which a limiter refuses as an error: a denial, with what is left.
 fn never_fits(parts: &[Part<'_>]) -> Result<Answer, Error> {
-    let state = Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(0))).peek()?;
+    let state = Limiter::all(parts.iter().map(|part| part.limiter.on(part.key).cost(0))).blocking().peek()?;
     let mut denied = Vec::new();
     for (place, part) in parts.iter().enumerate() {
-        match part.limiter.peek_n(part.key, part.cost) {
+        match part.limiter.blocking().peek_n(part.key, part.cost) {
             Ok(decision) if decision.allowed() => {}
             Ok(_) | Err(Error::NeverFits { .. }) => denied.push(place),
             Err(error) => return Err(error),

@@ -34,7 +34,7 @@ mod utc;
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut out = BufWriter::new(io::stdout().lock());
-    let ran = run(&args, &mut io::stdin().lock(), &mut out);
+    let ran = run(&args, &mut io::stdin().lock(), &mut out, &mut io::stderr());
     let flushed = out.flush().map_err(Into::into);
     match ran.and(flushed) {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,11 +49,17 @@ fn main() -> ExitCode {
 /// Does what `args` say; `stdin` is read where they name `-`.
 ///
 /// # Errors
-/// [`BadArguments`]; input that cannot be read, or not to its end (what came before is counted and shown first); a
-/// report that cannot be written.
-pub(crate) fn run(args: &Args, stdin: &mut dyn Read, out: &mut dyn Write) -> anyhow::Result<()> {
+/// [`BadArguments`]; input that cannot be read, or not to its end (what came before is counted and shown first); events
+/// of a trace that have no answer (all others are answered first, and `complaints` tells why); a report that cannot be
+/// written.
+pub(crate) fn run(
+    args: &Args,
+    stdin: &mut dyn Read,
+    out: &mut dyn Write,
+    complaints: &mut dyn Write,
+) -> anyhow::Result<()> {
     if args.decisions {
-        return decisions::answer(args, stdin, out);
+        return decisions::answer(args, stdin, out, complaints);
     }
     let (mut log, cut) = log::read(args, stdin)?;
     if args.sort {

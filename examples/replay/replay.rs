@@ -59,7 +59,9 @@ pub(crate) fn replay_all(log: &Log, args: &Args) -> anyhow::Result<Vec<Outcome>>
 /// What a limiter says to each request of the log.
 fn verdicts(log: &Log, quota: &Quota, store: AnyStore, steps: &mut Steps<'_>) -> Result<Vec<Verdict>, Error> {
     let clock = ManualClock::default();
-    let limiter = Limiter::builder(quota.clone()).store(store).clock(clock.clone()).build();
+    let name = store.fresh_name()("");
+    let limiter = Limiter::builder(quota.clone()).name(name).store(store.store).clock(clock.clone()).build();
+    let limiter = limiter.blocking();
     let verdict = |event: &Event| {
         steps.step();
         clock.set(event.at);

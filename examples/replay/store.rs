@@ -1,38 +1,57 @@
 //! Where the limiters keep their states: the one place that knows which stores there are.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    str::FromStr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use limiter_core::MemoryStore;
+use anyhow::Context;
+use limiter_core::{DynStore, MemoryStore};
 
-/// The store that `--store` names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum StoreChoice {
-    Memory,
+/// The store that `--store` names, by its address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct StoreChoice(String);
+
+/// An open store, and what tells the limiters of this run from those of any other that left states in it.
+#[derive(Clone, Debug)]
+pub(crate) struct AnyStore {
+    pub(crate) store: DynStore,
+    run: u64,
 }
 
-/// What any choice opens. With a second store it becomes the erased one.
-pub(crate) type AnyStore = MemoryStore;
+/// Traces and quotas begun in this run: each begins with fresh keys.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
 
 impl StoreChoice {
-    /// The forms of `--store`.
-    const ALLOWED: &str = "memory";
-
-    /// A store that holds nothing yet, with room for every key of a log.
-    pub(crate) fn open(self) -> anyhow::Result<AnyStore> {
-        match self {
-            Self::Memory => Ok(MemoryStore::builder().max_keys(1 << 32).build()),
-        }
+    /// The store, with room for every key of a log where it is memory.
+    pub(crate) fn open(&self) -> anyhow::Result<AnyStore> {
+        let store = match self.0.as_str() {
+            MEMORY => DynStore::new(MemoryStore::builder().max_keys(1 << 32).build()),
+            address => DynStore::from_url(address).with_context(|| format!("the store {address:?}"))?,
+        };
+        Ok(AnyStore { store, run: RandomState::new().hash_one("run") })
     }
 }
+
+impl AnyStore {
+    /// Names for limiters that have no key in common with those of any earlier call.
+    pub(crate) fn fresh_name(&self) -> impl Fn(&str) -> String + use<> {
+        let (run, begun) = (self.run, BEGUN.fetch_add(1, Ordering::Relaxed));
+        move |name| format!("replay-{run:016x}-{begun}-{name}")
+    }
+}
+
+const MEMORY: &str = "memory";
 
 impl FromStr for StoreChoice {
     type Err = UnknownStore;
 
     fn from_str(text: &str) -> Result<Self, UnknownStore> {
-        match text {
-            "memory" => Ok(Self::Memory),
-            _ => Err(UnknownStore),
-        }
+        let schemes = ["shared:", "sqlite:", "redis:", "redis+sentinel:", "redis+cluster:", "postgres:", "postgresql:"];
+        let is_known = text == MEMORY || schemes.iter().any(|scheme| text.starts_with(scheme));
+        if is_known { Ok(Self(text.to_owned())) } else { Err(UnknownStore) }
     }
 }
 
@@ -42,7 +61,7 @@ pub(crate) struct UnknownStore;
 
 impl fmt::Display for UnknownStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown store; allowed: {}", StoreChoice::ALLOWED)
+        f.write_str("unknown store; allowed: memory, shared:FILE, sqlite:FILE, redis://HOST, postgres://HOST/DATABASE")
     }
 }
 

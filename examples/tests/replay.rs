@@ -8,7 +8,7 @@ mod program;
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -57,16 +57,95 @@ fn decisions_are_printed_as_the_model_prints_them() {
 }
 
 #[test]
-fn a_bad_trace_says_where_and_why() {
-    for (trace, says) in [
-        (r#"{"t_us": 1, "op": "take", "key": "k", "cost": 1}"#, &["-:1", "before any header"][..]),
-        (r#"{"trace": "a", "quota": {"algorithm": "leaky", "rates": []}}"#, &["-:1", "leaky"]),
-        ("\n{\"trace\"", &["-:2"]),
-        (r#"{"trace": "a", "quota": {"algorithm": "gcra", "rates": []}}"#, &["at least one rate"]),
+fn an_event_without_an_answer_has_a_line_of_its_own_and_the_next_is_answered() {
+    let day = r#"{"trace": "a", "quota": {"algorithm": "fixed_window", "rates": [{"limit": 2, "period_us": 10}]}}"#;
+    let pair = r#"{"trace": "b", "quotas": {"q": {"algorithm": "gcra", "rates": [{"limit": 2, "period_us": 10}]}}}"#;
+    let rates = |rates: &str| format!(r#"{{"trace": "c", "quota": {{"algorithm": "gcra", "rates": [{rates}]}}}}"#);
+    let take = r#"{"t_us": 7, "op": "take", "key": "k", "cost": 1}"#;
+    let (ill_ordered, large, huge) = (
+        rates(r#"{"limit": 5, "period_us": 10}, {"limit": 4, "period_us": 20}"#),
+        rates(r#"{"limit": 1, "period_us": 1125899906842624}"#),
+        rates(r#"{"limit": 18446744073709551616, "period_us": 10}"#),
+    );
+    for (header, bad, says) in [
+        (day, "what is this?", "expected value at column 1"),
+        (day, r#"{"t_us": -1, "op": "take", "key": "k", "cost": 1}"#, "`t_us` is -1"),
+        (day, r#"{"t_us": 3377699720527872, "op": "take", "key": "k", "cost": 1}"#, "3377699720527871 (in 2077)"),
+        (day, r#"{"t_us": 7, "op": "block", "key": "k", "until_us": 9e99}"#, "`until_us` is 9e99"),
+        (day, r#"{"t_us": 7, "op": "block", "key": "k"}"#, "missing field `until_us`"),
+        (day, r#"{"t_us": 7, "op": "refund", "key": "k", "cost": 1, "taken_us": 3377699720527872}"#, "`taken_us`"),
+        (day, r#"{"t_us": 7, "op": "take", "key": "k", "cost": -1}"#, "`cost` is -1"),
+        (day, r#"{"t_us": 7, "op": "take", "key": "k", "cost": 1.5}"#, "`cost` is 1.5"),
+        (day, r#"{"t_us": 7, "op": "steal", "key": "k", "cost": 1}"#, "steal"),
+        (day, r#"{"t_us": 7, "op": "take", "cost": 1}"#, "missing field `key`"),
+        (day, r#"{"t_us": 7, "op": "take", "demands": []}"#, "`demands` is empty"),
+        (day, r#"{"t_us": 7, "op": "take", "quota": "r", "key": "k", "cost": 1}"#, r#"no quota "r""#),
+        (
+            pair,
+            r#"{"t_us": 7, "op": "take", "demands": [{"quota": "q", "key": "k", "cost": 1}, {"quota": "q", "key": "k", "cost": 1}]}"#,
+            "same key",
+        ),
+        (pair, take, "the event names none"),
+        (&ill_ordered, take, "never limits anything"),
+        (&large, take, "2^50 microseconds"),
+        (&huge, take, "expected u64"),
+        (&rates(""), take, "at least one rate"),
+        (r#"{"trace": null}"#, take, "neither a `quota` nor `quotas`"),
     ] {
-        let error = format!("{:#}", run(&["--decisions"], trace.as_bytes()).unwrap_err());
-        assert!(says.iter().all(|part| error.contains(part)), "{error}");
+        let trace = format!("{day}\n{take}\n{header}\n{bad}\n{day}\n\n{take}\n");
+        let (answers, complaints, ended) = decide(&trace);
+        let [first, second, last] = answers.lines().collect::<Vec<_>>()[..] else { panic!("{answers}") };
+        assert!(first == last && first.contains(r#""remaining": 1"#), "{answers}");
+        let why = serde_json::from_str::<Value>(second).unwrap()["error"].as_str().unwrap().to_owned();
+        assert!(why.contains(says), "{bad}: {why}");
+        assert!(complaints.contains(&format!("-:4: {why}\n")), "{complaints}");
+        if let Some(reason) = why.strip_prefix("the trace was refused: ") {
+            assert!(complaints.contains(&format!("-:3: {reason}\n")), "{complaints}");
+        }
+        assert!(ended.unwrap_err().to_string().contains("1 of 3 events have no answer"));
     }
+    let (answers, complaints, ended) = decide(&format!("{take}\n{day}\n{take}\n"));
+    assert!(answers.starts_with(r#"{"error": "an event before any header"}"#) && answers.lines().count() == 2);
+    assert!(complaints == "-:1: an event before any header\n" && ended.is_err());
+}
+
+#[test]
+fn what_a_header_says_of_other_algorithms_counts_for_nothing() {
+    for algorithm in ["gcra", "fixed_window", "sliding_window", "sliding_log"] {
+        let plain = format!(r#""algorithm": "{algorithm}", "rates": [{{"limit": 3, "period_us": 700"#);
+        let options = match algorithm {
+            "gcra" => r#", "burst": 3, "resolution": "fine""#,
+            "sliding_log" => r#", "burst": 0, "resolution": 700"#,
+            _ => r#", "burst": 18446744073709551616, "resolution": 0"#,
+        };
+        let decide = |options: &str| {
+            let event = |at: u64| format!("{{\"t_us\": {at}, \"op\": \"take\", \"key\": \"k\", \"cost\": 2}}\n");
+            let header = format!("{{\"trace\": \"a\", \"quota\": {{{plain}{options}}}]}}}}\n");
+            let (answers, complaints, ended) = decide(&(header + &event(5) + &event(6) + &event(800)));
+            ended.unwrap();
+            assert_eq!((answers.lines().count(), &*complaints), (3, ""));
+            answers
+        };
+        assert_eq!(decide(options), decide(""), "{algorithm}");
+    }
+}
+
+#[test]
+fn a_cost_above_all_numbers_never_fits_and_can_be_charged() {
+    let trace = r#"{"trace": "a", "quota": {"algorithm": "fixed_window", "rates": [{"limit": 2, "period_us": 10}]}}
+{"t_us": 1, "op": "take", "key": "k", "cost": 18446744073709551616}
+{"t_us": 1, "op": "charge", "key": "k", "cost": 99999999999999999999999999999999999999999999}
+{"t_us": 1, "op": "refund", "key": "k", "cost": 99999999999999999999, "taken_us": 1}
+"#;
+    let (answers, _, ended) = decide(trace);
+    ended.unwrap();
+    assert_eq!(
+        answers,
+        r#"{"allowed": false, "remaining": 2, "reset_after_us": 0, "retry_after_us": null}
+{"allowed": true, "remaining": 0, "reset_after_us": 9, "retry_after_us": 0}
+{"allowed": true, "remaining": 2, "reset_after_us": 0, "retry_after_us": 0}
+"#
+    );
 }
 
 #[test]
@@ -136,7 +215,7 @@ fn what_stands_before_the_end_of_a_truncated_file_is_counted() {
     let whole = gzip(log.as_bytes());
     let mut out = Vec::new();
     let args = Args::try_parse_from(["replay", "--quota", "1/min"]).unwrap();
-    let error = program::run(&args, &mut &whole[..whole.len() / 2], &mut out).unwrap_err();
+    let error = program::run(&args, &mut &whole[..whole.len() / 2], &mut out, &mut io::sink()).unwrap_err();
     assert!(format!("{error:#}").contains("standard input"), "{error:#}");
     let text = String::from_utf8(out).unwrap();
     let [admitted, denied, ..] = row(&text, "1/min")[..] else { panic!("{text}") };
@@ -228,7 +307,7 @@ fn no_input_is_fatal() {
         let mut out = Vec::new();
         for format in [&[][..], &["--format", "clf"], &["--format", "json"], &["--format", "csv"]] {
             let args = [&["replay", "--quota", "5/s", "--report", path.to_str().unwrap()], format].concat();
-            let _ = program::run(&Args::try_parse_from(args).unwrap(), &mut &*log, &mut out);
+            let _ = program::run(&Args::try_parse_from(args).unwrap(), &mut &*log, &mut out, &mut io::sink());
         }
         assert!(!out.is_empty());
     }
@@ -248,7 +327,7 @@ fn bad_arguments_are_refused_with_what_is_allowed() {
         (&["--quota", "5/s", "--format", "xml"], "clf, json, csv"),
         (&["--quota", "5/s", "--time-unit", "h"], "s, ms, us, ns"),
         (&["--quota", "5/s", "--decisions"], "cannot be used with"),
-        (&["--decisions", "--store", "redis://localhost"], "allowed: memory"),
+        (&["--decisions", "--store", "mysql://localhost"], "allowed: memory, shared:FILE"),
     ] {
         let error = Args::try_parse_from([&["replay"], args].concat()).unwrap_err();
         assert_eq!(error.exit_code(), 2);
@@ -295,11 +374,19 @@ fn decide_traces(name: &str) -> usize {
     events
 }
 
+/// Answers a trace: what is printed, what is complained of, and how it ended.
+fn decide(trace: &str) -> (String, String, anyhow::Result<()>) {
+    let args = Args::try_parse_from(["replay", "--decisions"]).unwrap();
+    let (mut out, mut complaints) = (Vec::new(), Vec::new());
+    let ended = program::run(&args, &mut trace.as_bytes(), &mut out, &mut complaints);
+    (String::from_utf8(out).unwrap(), String::from_utf8(complaints).unwrap(), ended)
+}
+
 /// Runs the program; what it prints.
 fn run(args: &[&str], stdin: &[u8]) -> anyhow::Result<String> {
     let args = Args::try_parse_from([&["replay"], args].concat())?;
     let mut out = Vec::new();
-    program::run(&args, &mut &*stdin, &mut out)?;
+    program::run(&args, &mut &*stdin, &mut out, &mut io::sink())?;
     Ok(String::from_utf8(out)?)
 }
 

@@ -202,6 +202,9 @@ pub enum Error {
         cost: u64,
         /// The most units one request can take.
         capacity: u64,
+        /// In a decision over several keys, the place of the part that cannot fit, as
+        /// [`Decision::denied`](crate::Decision::denied) counts.
+        part: Option<usize>,
     },
     /// The wait would be longer than the caller allowed; nothing was taken and nobody queued.
     WaitTooLong {
@@ -226,6 +229,10 @@ pub enum Error {
     NothingAsked,
     /// A decision over limiters that keep their states in different stores, which cannot decide in one step.
     SeveralStores,
+    /// A decision over the same key of the same limiter twice: add the costs and ask once.
+    DuplicateKey,
+    /// A decision over more than 64 keys.
+    TooManyDemands,
     /// The store failed.
     Store(StoreError),
 }
@@ -233,7 +240,10 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NeverFits { cost, capacity } => {
+            Self::NeverFits { cost, capacity, part } => {
+                if let Some(place) = part {
+                    write!(f, "part {place} of the decision, counted from 0: ")?;
+                }
                 write!(f, "a cost of {cost} can never fit: the quota holds at most {capacity} units at once")
             }
             Self::WaitTooLong { needed, allowed } => {
@@ -246,6 +256,8 @@ impl fmt::Display for Error {
             Self::SeveralStores => {
                 write!(f, "the limiters asked together keep their states in different stores; give them clones of one")
             }
+            Self::DuplicateKey => StoreError::new(StoreErrorKind::DuplicateKey).fmt(f),
+            Self::TooManyDemands => StoreError::new(StoreErrorKind::TooManyDemands).fmt(f),
             Self::Store(_) => write!(f, "the limiter's store failed"),
         }
     }
@@ -261,8 +273,13 @@ impl StdError for Error {
 }
 
 impl From<StoreError> for Error {
+    /// [`Error::Store`], but for what the caller did wrong.
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        match error.kind {
+            StoreErrorKind::DuplicateKey => Self::DuplicateKey,
+            StoreErrorKind::TooManyDemands => Self::TooManyDemands,
+            _ => Self::Store(error),
+        }
     }
 }
 

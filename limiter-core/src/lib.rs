@@ -13,6 +13,7 @@ mod limiter;
 mod quota;
 mod rate;
 pub mod store;
+mod sync;
 mod wait;
 
 pub use algorithm::KeyState;
@@ -25,6 +26,12 @@ pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
 #[cfg(feature = "postgres")]
 pub use store::PostgresStore;
+#[cfg(feature = "redis")]
+pub use store::RedisStore;
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub use store::SharedStore;
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};
 pub use wait::{Acquire, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture};
 #[cfg(feature = "futures")]

@@ -156,7 +156,7 @@ fn who_was_promised_in_time_and_then_cannot_be_is_told_when_it_shows() {
 fn a_cost_that_can_never_fit_is_refused_at_once() {
     let (limiter, clock) = limiter("5/s");
     let refused = Crowd::new(&clock).add(limiter.acquire("k").cost(6)).unwrap_err();
-    assert!(matches!(*refused, Err(Error::NeverFits { cost: 6, capacity: 5 })));
+    assert!(matches!(*refused, Err(Error::NeverFits { cost: 6, capacity: 5, part: None })));
     assert!(matches!(limiter.check_n("k", u64::MAX), Err(Error::NeverFits { .. })));
 }
 

@@ -45,10 +45,10 @@ impl Gcra {
 
     /// For arithmetic on a server: ticks a microsecond; then as pairs of microseconds and ticks what `cost` units take,
     /// the most that may be in the bucket for them to fit, and two full buckets.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn numbers(&self, cost: u64) -> [u64; 7] {
-        // More than any instant and its reach: a refund of that much gives all back.
-        let most = self.per_us.saturating_mul(1 << 53);
+        // More than any instant and its reach, so that a refund of that much gives all back, and still exact in doubles.
+        let most = self.per_us.saturating_mul(1 << 52);
         let pair = |ticks: u64| [ticks / self.per_us, ticks % self.per_us];
         let ticks = cost.saturating_mul(self.unit);
         let ([cost_us, cost], [room_us, room]) = (pair(ticks.min(most)), pair(self.full.saturating_sub(ticks)));
@@ -57,13 +57,13 @@ impl Gcra {
     }
 
     /// The instant `empty_at` as microseconds and ticks.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn split(&self, empty_at: u64) -> (u64, u64) {
         (empty_at / self.per_us, empty_at % self.per_us)
     }
 
     /// The instant of microseconds and ticks.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn join(&self, micros: u64, ticks: u64) -> u64 {
         micros.saturating_mul(self.per_us).saturating_add(ticks)
     }

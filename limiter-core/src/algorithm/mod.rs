@@ -62,16 +62,17 @@ pub(crate) use report::{RateReport, Report, judge};
 pub(crate) use sliding_log::SlidingLog;
 pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use state::Cells;
-#[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
-#[allow(unused_imports)]
-pub(crate) use state::Clipped;
 pub use state::KeyState;
-#[cfg(feature = "postgres")]
-pub(crate) use {
-    fixed_window::Counted,
-    sliding_log::{Logs, runs::Units},
-    sliding_window::Counts,
-};
+
+// What stores that keep states in forms of their own take apart and put together.
+#[cfg(any(feature = "shared", feature = "sqlite"))]
+pub(crate) use sliding_log::Log;
+#[cfg(feature = "shared")]
+pub(crate) use sliding_log::Run;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) use sliding_log::runs::Units;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "shared", feature = "sqlite"))]
+pub(crate) use {fixed_window::Counted, sliding_log::Logs, sliding_window::Counts, state::Clipped};
 
 use smallvec::SmallVec;
 

@@ -3,9 +3,7 @@
 //! [`decide`](super::decide) works on states it holds. A store whose states lie on a server gets numbers from there, and
 //! comes to the same decision here, field by field.
 
-use super::Level;
-#[cfg(feature = "postgres")]
-use super::{Bank, View, decide, state::with_cells};
+use super::{Bank as _, Level, View, decide, state::with_cells};
 use crate::{Decision, Quota, RateState, Timestamp};
 use smallvec::SmallVec;
 
@@ -31,46 +29,34 @@ pub(crate) struct RateReport {
     pub(crate) next_unit: u64,
 }
 
-#[cfg(feature = "postgres")]
 impl Report {
-    /// What a state that is held here says before anything is taken.
-    pub(crate) fn of(view: &View<'_>, now: Timestamp) -> Self {
+    /// The report on a state that is here, which is left as the decision leaves it. `admitted` tells what became of the
+    /// take that all demands were part of; `None` of a peek.
+    pub(crate) fn on(view: &mut View<'_>, now: Timestamp, admitted: Option<bool>) -> Self {
         let at = now.as_micros();
-        let blocked = view.state.blocked_until.saturating_sub(at);
-        let mut report = Self { wait: decide::wait(view, at), blocked, rates: SmallVec::new() };
-        report.look(view, at);
-        report
-    }
-
-    /// The same report after the view's cost was taken.
-    pub(crate) fn taken(mut self, view: &mut View<'_>, now: Timestamp) -> Self {
-        decide::settle(view, now.as_micros(), true);
-        self.look(view, now.as_micros());
-        self
-    }
-
-    fn look(&mut self, view: &View<'_>, at: u64) {
-        let cost = view.cost.min(view.quota.capacity());
-        self.rates = with_cells!(
+        let wait = decide::wait(view, at);
+        if let Some(admitted) = admitted.filter(|_| view.cost > 0) {
+            decide::settle(view, at, admitted);
+        }
+        let asks = if wait.is_some() { view.cost } else { 0 };
+        let full = |rate: &crate::Rate| {
+            let level = Level { remaining: rate.capacity(), reset_after_us: 0 };
+            RateReport { level, wait: 0, next_unit: 0 }
+        };
+        let rates = with_cells!(
             view.quota,
             &view.state.cells,
             |bank, state| (0..bank.len())
-                .map(|i| RateReport {
-                    level: bank.level(i, state, at),
-                    wait: bank.wait(i, state, at, cost),
-                    next_unit: bank.wait(i, state, at, 1),
+                .map(|i| {
+                    let level = bank.level(i, state, at);
+                    let wait = |cost| if cost > 0 { bank.wait(i, state, at, cost) } else { 0 };
+                    let next_unit = wait(u64::from(level.remaining == 0));
+                    RateReport { level, wait: if admitted == Some(true) { 0 } else { wait(asks) }, next_unit }
                 })
                 .collect(),
-            view.quota
-                .rates()
-                .iter()
-                .map(|rate| RateReport {
-                    level: Level { remaining: rate.capacity(), reset_after_us: 0 },
-                    wait: 0,
-                    next_unit: 0,
-                })
-                .collect()
+            view.quota.rates().iter().map(full).collect()
         );
+        Self { wait, blocked: view.state.blocked_until.saturating_sub(at), rates }
     }
 }
 

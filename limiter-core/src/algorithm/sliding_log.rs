@@ -7,7 +7,9 @@
 //! that place and at the stamp of the unit that must leave first: a few steps a rate, whatever the limit. Rates whose
 //! logs differ (different cells, a debt that only some can hold, a clock that stepped back far) keep one each.
 
-#[cfg(feature = "postgres")]
+#[cfg(feature = "sqlite")]
+mod kept;
+#[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) mod runs;
 
 use super::{Bank, Level};
@@ -36,18 +38,31 @@ pub(crate) enum Logs {
 /// only as it fills: a run a take and stamp.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Log {
-    runs: VecDeque<Run>,
+    pub(crate) runs: VecDeque<Run>,
     /// How many runs were before the first one here: what runs are numbered by.
-    gone: u64,
+    pub(crate) gone: u64,
     /// The running total before the first run. Totals wrap; only their differences count.
-    base: u64,
+    pub(crate) base: u64,
+    touched: Touched,
 }
 
+/// The number of the oldest run that was written since a store last kept the log in parts; no part of its value.
+#[derive(Clone, Copy, Default, Debug)]
+struct Touched(u64);
+
+impl PartialEq for Touched {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Touched {}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Run {
-    stamp: u64,
+pub(crate) struct Run {
+    pub(crate) stamp: u64,
     /// Units up to and with this run.
-    total: u64,
+    pub(crate) total: u64,
 }
 
 /// A rate's window as it stands at an instant.
@@ -238,6 +253,7 @@ impl Logs {
             let from = |&first: &u64| {
                 let mut own = log.clone();
                 own.forget_before(first);
+                own.touch(0);
                 own
             };
             *self = Self::Apart(first.iter().map(from).collect());
@@ -256,7 +272,28 @@ impl Logs {
     }
 }
 
+#[cfg(feature = "shared")]
+impl Logs {
+    /// Keeps at most `most` runs a log: units join later ones, and so return late, never early.
+    pub(crate) fn coarsen(&mut self, most: usize) {
+        for log in self.apart() {
+            let (runs, each) = (log.runs.len(), log.runs.len().div_ceil(most.max(1)));
+            let mut nth = 0;
+            log.runs.retain(|_| {
+                nth += 1;
+                nth % each == 0 || nth == runs
+            });
+        }
+    }
+}
+
 impl Log {
+    /// A log whose runs are numbered from 0.
+    #[cfg(feature = "shared")]
+    pub(crate) fn of(base: u64, runs: VecDeque<Run>) -> Self {
+        Self { runs, gone: 0, base, touched: Touched::default() }
+    }
+
     fn total(&self) -> u64 {
         self.runs.back().map_or(self.base, |run| run.total)
     }
@@ -321,17 +358,25 @@ impl Log {
             let total = self.total();
             let keep = self.runs.partition_point(|run| run.stamp < view.stamp);
             self.runs.truncate(keep);
+            self.touch(keep);
             self.runs.push_back(Run { stamp: view.stamp, total });
         }
     }
 
     fn push(&mut self, stamp: u64, units: u64) {
         let total = self.total().wrapping_add(units);
+        self.touch(self.runs.len().saturating_sub(1));
         match self.runs.back_mut() {
             Some(run) if run.stamp == stamp => run.total = total,
             _ if units > 0 => self.runs.push_back(Run { stamp, total }),
             _ => {}
         }
+    }
+
+    /// Notes that the run at this place, and maybe those behind it, are written.
+    #[inline]
+    fn touch(&mut self, place: usize) {
+        self.touched.0 = self.touched.0.min(self.gone + place as u64);
     }
 
     /// Takes back up to `cost` units of this stamp; the number of the run if that leaves it empty.
@@ -340,6 +385,7 @@ impl Log {
         let number = self.gone + index as u64;
         let held = self.runs.get(index).filter(|run| run.stamp == stamp)?.total.wrapping_sub(self.total_before(number));
         let gone = cost.min(held);
+        self.touch(index);
         self.runs.range_mut(index..).for_each(|run| run.total = run.total.wrapping_sub(gone));
         (gone == held).then(|| {
             self.runs.remove(index);
@@ -431,6 +477,28 @@ mod tests {
         assert!(matches!(logs, Logs::Apart(_)));
         let after: Vec<u64> = (0..3).map(|i| bank.in_use(i, &logs, 2000)).collect();
         assert_eq!(after, [6, before[1] + 7, before[2] + 7]);
+    }
+
+    #[cfg(feature = "shared")]
+    #[test]
+    fn a_coarser_log_holds_the_same_units_and_returns_them_no_earlier() {
+        let bank = bank([(40, 100), (60, 1000)]);
+        let mut exact = bank.fresh();
+        for now in 1000..1030 {
+            bank.take(&mut exact, now, 1);
+        }
+        for most in [1, 4, 7, 29, 30] {
+            let mut coarse = exact.clone();
+            coarse.coarsen(most);
+            assert!(runs(&coarse) <= 2 * most);
+            for i in 0..2 {
+                assert_eq!(bank.in_use(i, &coarse, 1030), 30);
+                for now in 1030..2100 {
+                    assert!(bank.in_use(i, &coarse, now) >= bank.in_use(i, &exact, now));
+                }
+            }
+            assert_eq!(bank.in_use(1, &coarse, 2100), 0);
+        }
     }
 
     #[test]

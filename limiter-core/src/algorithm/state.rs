@@ -205,7 +205,7 @@ impl KeyState {
     }
 
     /// The instant from which the key [is idle](Self::is_idle) if nothing more is taken, or a later one.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn idle_at(&self, quota: &Quota, now: Timestamp) -> Timestamp {
         let at = now.as_micros();
         let reset_us = with_cells!(
@@ -228,6 +228,12 @@ impl KeyState {
             |bank, state| (0..bank.len()).map(|i| bank.in_use(i, state, at)).collect(),
             SmallVec::new()
         );
+        self.carried_over_with(&used, old, new, now)
+    }
+
+    /// [`carried_over`](Self::carried_over) where each old rate had so many units in use, whatever the cells here say.
+    pub(crate) fn carried_over_with(&self, used: &[u64], old: &Quota, new: &Quota, now: Timestamp) -> Self {
+        let at = now.as_micros();
         let clipped_before =
             |i: usize| self.clipped.as_ref().and_then(|clipped| clipped.units.get(i)).map_or(0, |u| *u);
         let most = used.iter().copied().max().unwrap_or(0);

@@ -1,6 +1,6 @@
 //! Several keys in one decision, all or nothing.
 
-use super::{Core, Limiter, core::Planned, fits};
+use super::{Core, Limiter, core::Planned};
 use crate::{
     Decision, Error, Key, KeyBuf, MemoryStore,
     store::{Demand, LocalStore, Store},
@@ -82,8 +82,8 @@ impl<S: Store> All<S> {
     ///
     /// # Errors
     /// [`Error::NothingAsked`] without a part; [`Error::SeveralStores`] where the limiters do not share one store;
-    /// [`Error::NeverFits`] for a cost above its quota's capacity; [`Error::Store`], also where two parts name the same
-    /// key of the same limiter.
+    /// [`Error::NeverFits`] for a cost above its quota's capacity, with the part it is of; [`Error::DuplicateKey`] where
+    /// two parts name the same key of the same limiter; [`Error::TooManyDemands`]; [`Error::Store`].
     pub async fn check_async(&self) -> Result<Decision, Error> {
         let (first, planned) = self.planned()?;
         let demands = self.demands(&planned);
@@ -115,7 +115,11 @@ impl<S: Store> All<S> {
         }
         let planned: SmallVec<[Planned; 4]> =
             self.asks.iter().map(|ask| ask.core.planned(ask.key.as_slice())).collect();
-        self.asks.iter().zip(&planned).try_for_each(|(ask, planned)| fits(&planned.quota, ask.cost))?;
+        for (place, (ask, Planned { quota, .. })) in self.asks.iter().zip(&planned).enumerate() {
+            if ask.cost > quota.capacity() {
+                return Err(Error::NeverFits { cost: ask.cost, capacity: quota.capacity(), part: Some(place) });
+            }
+        }
         Ok((&first.core, planned))
     }
 

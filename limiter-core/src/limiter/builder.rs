@@ -7,13 +7,10 @@ use super::{
 use crate::{
     Clock, MemoryStore,
     store::{Scope, Store},
+    sync::Mutex,
     wait::{Queues, Sleep, ThreadTimer},
 };
-use std::{
-    fmt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Settings of a [`Limiter`]; see [`Limiter::builder`].
 ///

@@ -4,15 +4,16 @@ use crate::{
     Clock, Decision, Error, KeyState, Quota, Timestamp,
     error::StoreError,
     store::{Adjust, Demand, Scope, Store},
+    sync::{
+        Mutex, MutexGuard, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     wait::{Queues, Sleep},
 };
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -243,7 +244,7 @@ impl Planned {
 
 /// The error of a cost that `quota` can never hold.
 pub(crate) fn never_fits(quota: &Quota, cost: u64) -> Error {
-    Error::NeverFits { cost, capacity: quota.capacity() }
+    Error::NeverFits { cost, capacity: quota.capacity(), part: None }
 }
 
 /// Refuses a cost that `quota` can never hold.

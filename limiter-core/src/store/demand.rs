@@ -51,7 +51,7 @@ impl<'a> Demand<'a> {
 /// assert_eq!(scope.name(), "api");
 /// assert_eq!(scope.hash(), Scope::new("api").hash()); // also in another process
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Scope {
     name: Box<str>,
     /// How often the limiter was restarted; each start knows nothing of the states before it.

@@ -2,14 +2,17 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod background;
+#[cfg(feature = "sqlite")]
+mod boot_clock;
 mod demand;
 mod erased;
 mod memory;
+mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "shared")]
+#[cfg(all(feature = "shared", target_os = "linux"))]
 mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -21,9 +24,18 @@ pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresStore, PostgresStoreBuilder};
+#[cfg(feature = "redis")]
+pub use redis::{RedisStore, RedisStoreBuilder, RedisWarning};
+#[cfg(all(feature = "shared", target_os = "linux"))]
+pub use shared::{SharedStore, SharedStoreBuilder, SharedUsage};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteStore, SqliteStoreBuilder};
 
 use crate::{Clock, Decision, KeyState, Timestamp, error::StoreError};
 use std::future::Future;
+
+/// The most demands of one decision: as many as [`Decision::denied`] can tell apart.
+pub(crate) const MOST_DEMANDS: usize = 64;
 
 /// The contract of every store.
 ///

@@ -1,14 +1,18 @@
 //! The waiters of one key, in the order they came.
 
 use super::{queue::Queues, task::Task, waiter::Waiter};
-use crate::{Error, KeyState, Quota, Timestamp, algorithm::Projection};
+use crate::{
+    Error, KeyState, Quota, Timestamp,
+    algorithm::Projection,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use smallvec::SmallVec;
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
 

@@ -7,6 +7,8 @@
 mod acquire;
 mod driver;
 mod line;
+#[cfg(all(test, limiter_loom))]
+mod models;
 mod permit;
 mod queue;
 mod sleep;

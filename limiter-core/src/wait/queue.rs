@@ -6,15 +6,18 @@ use super::{
     task::Task,
     waiter::Waiter,
 };
-use crate::{Error, KeyState, Quota, Timestamp};
+use crate::{
+    Error, KeyState, Quota, Timestamp,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
 use hashbrown::HashMap;
 use std::{
     array,
     hash::{BuildHasher, RandomState},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };

@@ -1,11 +1,12 @@
 //! At most so many at once: places that permits hold until they are dropped.
 
 use super::queue::Queues;
+use crate::sync::Mutex;
 use hashbrown::HashMap;
 use std::{
     fmt,
     hash::RandomState,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 /// The places of each key of a limiter.

@@ -1,13 +1,14 @@
 //! Runs futures without a runtime: in place, wherever they are woken.
 
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicU8, Ordering},
+};
 use std::{
     future::Future,
     panic::{self, AssertUnwindSafe},
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
 };

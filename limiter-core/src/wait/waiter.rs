@@ -1,13 +1,16 @@
 //! One caller's place in a line.
 
 use super::Slot;
-use crate::{Decision, Error, Timestamp};
-use std::{
-    panic::{self, AssertUnwindSafe},
+use crate::{
+    Decision, Error, Timestamp,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
+};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::PoisonError,
     task::{Context, Poll, Waker},
     time::Duration,
 };

@@ -4,7 +4,7 @@ use super::{
     model::{Answer, Key, Spec, World},
     random::{self, Label, Rng, Time, each_seed, micros},
 };
-use limiter_core::{Decision, Error, Limiter, ManualClock, MemoryStore, Quota, StoreErrorKind, Timestamp};
+use limiter_core::{Decision, Error, Limiter, ManualClock, MemoryStore, Quota, Timestamp};
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -168,9 +168,11 @@ fn what_cannot_be_decided_together_is_an_error_and_takes_nothing() {
     let (user, tenant, apart) = (on("user", &store), on("tenant", &store), on("user", &MemoryStore::new()));
     assert!(matches!(Limiter::<MemoryStore>::all([]).check(), Err(Error::NothingAsked)));
     assert!(matches!(Limiter::all([user.on("a"), apart.on("a")]).check(), Err(Error::SeveralStores)));
-    assert!(matches!(Limiter::all([user.on("a"), tenant.on("a").cost(6)]).check(), Err(Error::NeverFits { .. })));
+    let too_large = Limiter::all([user.on("a"), tenant.on("a").cost(6)]).check().unwrap_err();
+    assert!(matches!(too_large, Error::NeverFits { cost: 6, capacity: 5, part: Some(1) }), "{too_large}");
+    assert!(too_large.to_string().contains("part 1 "), "{too_large}");
     let twice = Limiter::all([user.on("a"), tenant.on("a"), user.on("a")]).check();
-    assert!(matches!(twice, Err(Error::Store(error)) if error.kind() == StoreErrorKind::DuplicateKey));
+    assert!(matches!(twice, Err(Error::DuplicateKey)));
     for limiter in [&user, &tenant] {
         assert_eq!(limiter.peek("a").unwrap().remaining(), 5);
     }

@@ -254,7 +254,7 @@ impl Run<'_> {
     fn never_fits(&self, cost: u64, want: &Answer, error: &Error) {
         let capacity = self.spec.capacity();
         assert!(
-            matches!(*error, Error::NeverFits { cost: c, capacity: of } if (c, of) == (cost, capacity)),
+            matches!(*error, Error::NeverFits { cost: c, capacity: of, part: None } if (c, of) == (cost, capacity)),
             "{}: {error:?}",
             self.label
         );
@@ -302,9 +302,10 @@ fn several_limiters(rng: &mut Rng, label: Label) {
                 assert_eq!(Answer::of(&decision), want, "{label}: {specs:?}: {demands:?} at {now}: {world:?}");
                 waits = [random::micros(decision.reset_after()), decision.retry_after().map_or(1, random::micros)];
             }
-            Err(Error::NeverFits { cost, capacity }) => {
+            Err(Error::NeverFits { cost, capacity, part: Some(part) }) => {
                 assert_eq!(want.retry_after, None, "{label}: {specs:?}: {demands:?}");
-                assert!(demands.iter().any(|&(place, c)| c == cost && specs[place % 3].capacity() == capacity));
+                let (place, asked) = demands[part];
+                assert_eq!((cost, capacity), (asked, specs[place % 3].capacity()), "{label}: {specs:?}: {demands:?}");
             }
             Err(error) => panic!("{label}: {error}"),
         }

@@ -140,7 +140,7 @@ fn a_cost_of_all_fits_once_and_one_more_never() {
             let (limiter, _) = random::limiter(&spec);
             for answer in [limiter.check_n("k", cost), limiter.peek_n("k", cost)] {
                 assert!(
-                    matches!(answer, Err(Error::NeverFits { cost: c, capacity: of }) if (c, of) == (cost, capacity))
+                    matches!(answer, Err(Error::NeverFits { cost: c, capacity: of, .. }) if (c, of) == (cost, capacity))
                 );
             }
             let answer = limiter.acquire("k").cost(cost).blocking();

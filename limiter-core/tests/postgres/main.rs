@@ -13,7 +13,6 @@ mod faults;
 mod fixture;
 mod lifetime;
 mod logs;
-
 mod processes;
 mod schema;
 mod sessions;

@@ -6,14 +6,15 @@ mod peer;
 
 use crate::harness::{Ratios, Table, figure, median, nanos};
 use keys::Keys;
-use limiter_core::{Limiter, MemoryStore, Quota};
+use limiter_core::{Clock, Limiter, MemoryStore, Quota, Rate, Timestamp};
 use peer::Governor;
 use std::{
     hint::black_box,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 /// Admits whatever a benchmark asks for.
@@ -33,6 +34,7 @@ const FIVE_USED_UP: &str = "1/h, 2/day, 3/2days, 4/3days, 5/4days";
 pub fn run(rounds: usize, ratios: &mut Ratios) {
     eprintln!("decisions: some {} s", 20 + 25 * rounds);
     one_key(rounds, ratios);
+    log_by_limit(rounds);
     many_keys(rounds, ratios);
     at_once(rounds, ratios);
     memory::run(ratios);
@@ -177,6 +179,39 @@ fn one_key(rounds: usize, ratios: &mut Ratios) {
     columns.race(&keys, ops, turns);
     columns.print("16-byte String keys", &["one key, admitted", "one key, denied", "1,000 keys"]);
     columns.ratios(&["hot-admitted", "hot-denied", "keys-1000"], 4, ratios);
+}
+
+/// A log that holds as many stamps as its limit: does it matter how many those are?
+fn log_by_limit(rounds: usize) {
+    let mut columns = Columns::new();
+    for is_admitted in [true, false] {
+        let contestants = [100, 10_000, 1_000_000].map(|limit| full_log(limit, is_admitted));
+        columns.race(&contestants, 50_000, 16 * rounds);
+    }
+    columns.print("A full sliding_log by its limit", &["admitted", "denied"]);
+}
+
+/// Each look at the clock is 10 µs after the one before, just when a full log's oldest stamp has left; or stands still.
+fn full_log(limit: u64, is_admitted: bool) -> Contestant {
+    let period = Duration::from_micros(10 * limit - 1);
+    let quota = Quota::sliding_log([Rate::new(limit, period).expect("a rate")]).expect("a quota");
+    let time = Arc::new(Steps { now: AtomicU64::new(0), is_stopped: AtomicBool::new(false) });
+    let limiter = Limiter::builder(quota).clock(Arc::clone(&time)).build();
+    (0..limit).for_each(|_| assert!(check(&limiter, "key")));
+    time.is_stopped.store(!is_admitted, Ordering::Relaxed);
+    Contestant::new(format!("limit {limit}"), is_admitted, move |_| check(&limiter, "key"))
+}
+
+struct Steps {
+    now: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+impl Clock for Steps {
+    fn now(&self) -> Timestamp {
+        let step = if self.is_stopped.load(Ordering::Relaxed) { 0 } else { 10 };
+        Timestamp::from_micros(self.now.fetch_add(step, Ordering::Relaxed) + step)
+    }
 }
 
 fn many_keys(rounds: usize, ratios: &mut Ratios) {

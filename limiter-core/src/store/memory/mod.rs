@@ -3,12 +3,13 @@
 mod shard;
 mod slot;
 
-use super::{Adjust, Demand, LocalStore, Scope};
+use super::{Adjust, Demand, LocalStore, MOST_DEMANDS, Scope};
 use crate::{
     Clock, Decision, KeyState, MonotonicClock, Timestamp,
     algorithm::{Mode, View, decide, decide_one},
     error::{StoreError, StoreErrorKind},
     quota::Plan,
+    sync::{Mutex, MutexGuard},
 };
 use shard::{Loaded, Now, Shard};
 use slot::quota_id;
@@ -16,7 +17,7 @@ use smallvec::SmallVec;
 use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 /// The default store: one process, no server, bounded.
@@ -321,9 +322,6 @@ impl fmt::Debug for MemoryStore {
         f.debug_struct("MemoryStore").field("usage", &self.usage()).finish()
     }
 }
-
-/// The most demands of one decision: as many as [`Decision::denied`] can tell apart.
-const MOST_DEMANDS: usize = 64;
 
 /// A shard's state is valid at every step a panic could cut short, so a poisoned lock is as good as any.
 fn lock<T>(mutex: &Padded<Mutex<T>>) -> MutexGuard<'_, T> {

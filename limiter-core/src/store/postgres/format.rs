@@ -143,17 +143,15 @@ pub(super) fn decide_on(demands: &[Demand<'_>], seen: Vec<Seen>, now: Timestamp,
     if logs.is_empty() {
         return decide(&mut views, now, mode);
     }
-    let mut reports: Vec<Report> = views.iter().map(|view| Report::of(view, now)).collect();
+    let mut reports: Vec<Report> = views.iter_mut().map(|view| Report::on(view, now, None)).collect();
     for (place, blocked_until, rates) in &logs {
         reports[*place] = log_report(&demands[*place], *blocked_until, rates, now);
     }
     if mode == Mode::Take && reports.iter().all(|report| report.wait == Some(0)) {
-        let takes = |view: &View<'_>| view.cost > 0;
-        reports = reports
-            .into_iter()
-            .zip(&mut views)
-            .map(|(report, view)| if takes(view) { report.taken(view, now) } else { report })
-            .collect();
+        reports = views.iter_mut().map(|view| Report::on(view, now, Some(true))).collect();
+        for (place, blocked_until, rates) in &logs {
+            reports[*place] = log_report(&demands[*place], *blocked_until, rates, now);
+        }
         for (place, _, rates) in logs.iter().filter(|(place, ..)| demands[*place].cost > 0) {
             reports[*place].rates = log_rates(&demands[*place], rates, now, demands[*place].cost);
         }

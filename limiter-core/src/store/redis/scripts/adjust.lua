@@ -1,0 +1,23 @@
+-- KEYS: the state. ARGV: what to do; the time, if it is not the server's; what the demand asks; what became of its
+-- state under a new quota; the instant of the take or of the block's end.
+local what, at = ARGV[1], tonumber(ARGV[5])
+read_clock(ARGV[2])
+local ask = read_ask(ARGV[3])
+local s = open(KEYS[1], ask, ARGV[4])
+if not s then return { FOREIGN, now, 1 } end
+if s.changed then return look(CHANGED, { s }) end
+local kind = kind_of(s)
+if what == 'block' then
+    s.blocked = at
+elseif what == 'block at least' then
+    s.blocked = max(s.blocked, at)
+else
+    if what ~= 'charge' then
+        if s.flags > 0 then return { RARE, now } end
+        kind.refund(s, ask, at)
+    end
+    if what ~= 'refund' then kind.take(s, ask) end
+end
+kind.save(s, ask)
+ask.asks = false
+return { ALLOWED, now, kind.answer(ask, s, ask.kind == SLIDING_LOG and log.waits(s, ask)) }
