@@ -45,7 +45,7 @@ struct Write {
     version: i64,
     quota: String,
     blocked_until: u64,
-    idle_at: Timestamp,
+    idle_at_us: u64,
     now: Timestamp,
     stored: Stored,
 }
@@ -93,7 +93,7 @@ impl Replace<'_> {
                     version: loaded[*place].version,
                     quota: demand.quota.to_string(),
                     blocked_until: state.blocked_until,
-                    idle_at: state.idle_at(demand.quota, now),
+                    idle_at_us: state.idle_at_us(demand.quota, now),
                     now,
                     stored: write_row(demand.quota, state),
                 }
@@ -173,8 +173,8 @@ impl Writes {
             texts(|write| Some(array(&write.stored.cells))),
             bigints(|write| bigint(write.blocked_until)),
             texts(|write| write.stored.rest.as_deref().map(array)),
-            bigints(|write| micros(write.idle_at)),
-            bigints(|write| micros(write.idle_at) - micros(write.now)),
+            bigints(|write| bigint(write.idle_at_us)),
+            bigints(|write| bigint(write.idle_at_us) - micros(write.now)),
             param(injected.map(micros), Type::INT8),
             param(runs().map(|(place, _)| place).collect::<Vec<i32>>(), Type::INT4_ARRAY),
             param(runs().map(|(_, run)| run.0).collect::<Vec<i32>>(), Type::INT4_ARRAY),
