@@ -161,7 +161,8 @@ fn event(
 /// A quota as traces have it, and the most it holds.
 fn quota(random: &mut Random) -> (String, u64) {
     let algorithm = ["gcra", "fixed_window", "sliding_window", "sliding_log"][random.index(4)];
-    let limit = 1 + random.below([3, 20, 100][random.index(3)]);
+    let most = [3, 20, 100][random.index(3)];
+    let limit = 1 + random.below(most);
     let period = [7, 1009, 1_000_000, 59_999_999, 86_400_000_000][random.index(5)] + random.below(5);
     let with = |random: &mut Random, limit: u64| match algorithm {
         "gcra" if random.one_in(2) => format!(", \"burst\": {}", 1 + random.below(2 * limit)),

@@ -1,5 +1,6 @@
 //! Random streams of calls, answered as by the memory store, through several connections to one file that are closed and
-//! opened again meanwhile. Logs are long enough to stand in blocks.
+//! opened again meanwhile. Logs are long enough to stand in blocks. `LIMITER_STEPS` sets the calls of each stream, 8,000 by
+//! default; `LIMITER_SEED`, a number, makes other streams.
 
 use crate::{folder::Folder, support::block_on};
 use limiter_core::{
@@ -21,9 +22,9 @@ impl Random {
     }
 }
 
-/// How many calls each stream makes: `LIMITER_STEPS`, 3,000 by default.
-fn steps() -> u64 {
-    env::var("LIMITER_STEPS").map_or(3_000, |steps| steps.parse().expect("LIMITER_STEPS is a number"))
+/// A number that the environment may set.
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |number| number.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
 /// Both stores, and what was taken when.
@@ -113,8 +114,8 @@ impl Pair {
 fn agree(seed: u64, quotas: &[&str], step_us: u64) {
     let quotas: Vec<Quota> = quotas.iter().map(|text| text.parse().unwrap()).collect();
     let scopes = ["a", "b"].map(Scope::new);
-    let (mut random, mut pair) = (Random(seed), Pair::new(3));
-    for _ in 0..steps() {
+    let (mut random, mut pair) = (Random(seed + number("LIMITER_SEED", 0)), Pair::new(3));
+    for _ in 0..number("LIMITER_STEPS", 8_000) {
         pair.step(&mut random, &scopes, &quotas, step_us);
     }
 }

@@ -5,13 +5,15 @@ use crate::{
     support::block_on,
     worker::{Task, Worker},
 };
-use limiter_core::{Error, Limiter, SqliteStore, Store, StoreError, StoreErrorKind};
+use limiter_core::{Error, KeyBuf, Limiter, SqliteStore, Store, StoreError, StoreErrorKind};
 use std::{
     error::Error as _,
     fs,
+    future::Future,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::Command,
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
@@ -112,6 +114,43 @@ fn a_state_of_a_later_format_or_of_garbage_fails_alone_until_it_is_reset() {
     }
     limiter.blocking().reset("eve").unwrap();
     assert_eq!(limiter.blocking().check("eve").unwrap().remaining(), 4);
+}
+
+/// What several calls are answered that wait for one lock, and are then done in one transaction.
+fn at_once<T>(folder: &Folder, calls: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut other = Worker::start(Task::Lock, &folder.file(), QUOTA, 0);
+    assert_eq!(other.line(), "locked");
+    let mut calls: Vec<_> = calls.into_iter().map(Box::pin).collect();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(calls.iter_mut().all(|call| call.as_mut().poll(&mut context).is_pending()));
+    drop(other);
+    calls.into_iter().map(block_on).collect()
+}
+
+#[test]
+fn what_is_wrong_with_one_call_is_not_the_answer_to_another() {
+    let folder = Folder::new();
+    let limiter = limiter(folder.store());
+    limiter.blocking().check("eve").unwrap();
+    let file = rusqlite::Connection::open(folder.file()).unwrap();
+    file.execute("UPDATE states SET state = x'0107'", ()).unwrap();
+    let calls = ["ada", "eve", "ada", "eve", "ada"].map(|key| limiter.check_async(key)).into();
+    let left: Vec<_> = at_once(&folder, calls).into_iter().map(|answer| answer.map(|d| d.remaining()).ok()).collect();
+    assert_eq!(left, [Some(4), None, Some(3), None, Some(2)]);
+}
+
+#[test]
+fn calls_that_need_room_fail_and_those_beside_them_do_not() {
+    let folder = Folder::new();
+    let limiter = limiter(SqliteStore::builder(folder.file()).max_bytes(100_000).build().unwrap());
+    limiter.blocking().check_n("ada", 5).unwrap();
+    let no_room = (0..100_000_u64).find(|i| limiter.blocking().check(*i).is_err()).unwrap();
+    let keys = [KeyBuf::of("ada"), KeyBuf::of(&no_room), KeyBuf::of("ada")];
+    let answers = at_once(&folder, keys.map(|key| limiter.check_async(key)).into());
+    let allowed: Vec<_> =
+        answers.iter().map(|answer| answer.as_ref().ok().map(limiter_core::Decision::allowed)).collect();
+    assert_eq!(allowed, [Some(false), None, Some(false)]);
+    assert_eq!(limiter.blocking().peek("ada").unwrap().remaining(), 0);
 }
 
 /// Runs this test again as a user whom permissions bind, if this one is not: `true` in the process that is to go on.

@@ -34,7 +34,7 @@ struct Asked<'a> {
 
 /// What was found of it.
 struct Seen {
-    found: Option<Box<Found>>,
+    found: Option<Found>,
     /// Where it has no slot: the shared states it may have written to.
     ways: Vec<Found>,
 }
@@ -118,12 +118,11 @@ impl Core {
         ask: Ask,
         patience: &mut Patience,
     ) -> Result<Option<Decision>, Fault> {
-        let seen = self.see(asked, patience)?;
+        let mut seen = self.see(asked, patience)?;
         if !matches!(ask, Ask::Adjust(_)) {
             let now = self.time(clock);
-            let mut states = self.states(asked, &seen, now)?;
-            let decision = decide(&mut views(asked, &mut states), now, Mode::Peek);
-            if ask == Ask::Peek || !self.would_write(asked, &seen, &decision, &mut states, now) {
+            let decision = self.peek(asked, &mut seen, now)?;
+            if ask == Ask::Peek || !self.would_write(asked, &seen, &decision, now)? {
                 return Ok(self.is_still(&seen).then_some(decision));
             }
         }
@@ -166,21 +165,40 @@ impl Core {
         Ok(owed.into_iter().min_by_key(|state| state.remaining(quota, now)).unwrap_or_default())
     }
 
+    /// The decision on what was seen, which stays as it is.
+    fn peek(&self, asked: &[Asked<'_>], seen: &mut [Seen], now: Timestamp) -> Result<Decision, Fault> {
+        let other = |(asked, seen): (&Asked<'_>, &Seen)| match &seen.found {
+            Some(found) if found.fingerprint() == asked.demand.quota.fingerprint() => Ok(None),
+            _ => self.state(asked, seen, now).map(Some),
+        };
+        let mut others = asked.iter().zip(&*seen).map(other).collect::<Result<SmallVec<[Option<KeyState>; 1]>, _>>()?;
+        let view = |((asked, seen), other)| {
+            let (asked, seen, other): (&Asked<'_>, &mut Seen, &mut Option<KeyState>) = (asked, seen, other);
+            let state = match &mut seen.found {
+                Some(found) if other.is_none() => &mut found.state,
+                _ => other.get_or_insert_default(),
+            };
+            View { quota: asked.demand.quota, state, cost: asked.demand.cost }
+        };
+        let mut views: SmallVec<[View<'_>; 4]> = asked.iter().zip(seen).zip(&mut others).map(view).collect();
+        Ok(decide(&mut views, now, Mode::Peek))
+    }
+
     /// Whether a take that a peek answered like this writes anything: units, or the pull back of what lies too far ahead.
     fn would_write(
         &self,
         asked: &[Asked<'_>],
         seen: &[Seen],
         peeked: &Decision,
-        states: &mut [KeyState],
         now: Timestamp,
-    ) -> bool {
+    ) -> Result<bool, Fault> {
         if peeked.allowed() {
-            return asked.iter().any(|asked| asked.demand.cost > 0);
+            return Ok(asked.iter().any(|asked| asked.demand.cost > 0));
         }
-        decide(&mut views(asked, states), now, Mode::Take);
-        let mut all = asked.iter().zip(seen).zip(states);
-        all.any(|((asked, seen), after)| self.is_kept(asked, seen, after, false, now))
+        let mut states = self.states(asked, seen, now)?;
+        decide(&mut views(asked, &mut states), now, Mode::Take);
+        let mut all = asked.iter().zip(seen).zip(&states);
+        Ok(all.any(|((asked, seen), after)| self.is_kept(asked, seen, after, false, now)))
     }
 
     /// Whether what a state has become is to be kept. Who only looked leaves a change of the quota to who writes.
@@ -246,7 +264,7 @@ impl Core {
             match places[i] {
                 Place::None => {}
                 Place::Slot(slot) => {
-                    self.write(&mut step, slot, asked.name, asked, seen.found.as_deref(), state, now)?;
+                    self.write(&mut step, slot, asked.name, asked, seen.found.as_ref(), state, now)?;
                 }
                 Place::Overflow => {
                     if !self.write_to_overflow(&mut step, asked, seen, state, now)? {
@@ -372,7 +390,7 @@ impl Core {
 
 impl Seen {
     fn all(&self) -> impl Iterator<Item = &Found> {
-        self.found.as_deref().into_iter().chain(&self.ways)
+        self.found.as_ref().into_iter().chain(&self.ways)
     }
 }
 

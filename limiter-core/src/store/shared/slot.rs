@@ -49,12 +49,13 @@ const CHANGED_SHIFT: u32 = 12;
 
 pub(super) type Copied = SmallVec<[u64; 18]>;
 
-/// What a look at a slot finds.
+/// What a look at a slot finds. A state is not boxed: a decision on one key then allocates nothing.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Look {
     /// A step owns it.
     Owned,
     Free,
-    State(Box<Found>),
+    State(Found),
     /// Words that nothing here can have written.
     Corrupt,
 }
@@ -84,7 +85,7 @@ pub(super) fn look(words: Words<'_>, slot: usize) -> Look {
             continue;
         }
         return match copied.zip(state) {
-            Some((words, state)) => Look::State(Box::new(Found { slot, head, state, words })),
+            Some((words, state)) => Look::State(Found { slot, head, state, words }),
             None => Look::Corrupt,
         };
     }

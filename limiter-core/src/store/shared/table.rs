@@ -32,7 +32,7 @@ pub(super) enum Claim {
 
 impl Core {
     /// The state of a key that has a slot, its own or, blocked, one in the overflow.
-    pub(super) fn find(&self, name: Name, patience: &mut Patience) -> Result<Option<Box<Found>>, Fault> {
+    pub(super) fn find(&self, name: Name, patience: &mut Patience) -> Result<Option<Found>, Fault> {
         let words = self.words();
         'again: loop {
             for slot in exact_places(words, name).filter(|slot| words.tag(*slot) == name.first) {
@@ -60,7 +60,7 @@ impl Core {
             let mut ways = Vec::new();
             for slot in shared_places(words, way) {
                 match look(words, slot) {
-                    Look::State(found) if found.name().first == way.first => ways.push(*found),
+                    Look::State(found) if found.name().first == way.first => ways.push(found),
                     Look::State(_) | Look::Free => {}
                     Look::Corrupt => return Err(Fault::Corrupt),
                     Look::Owned => {

@@ -372,6 +372,7 @@ mod tests {
                         for now in [Timestamp::MIN, at(0), at(15_000_000), Timestamp::MAX] {
                             let mut copy = read.clone();
                             copy.adjust(&quota, now, 3, Adjust::Refund { taken: at(700_000) });
+                            copy.adjust(&quota, now, 1, Adjust::Reserve);
                             read.charge(&quota, now, 2);
                             let _ = read.carried_over(&quota, &"3/min".parse().unwrap(), now);
                         }

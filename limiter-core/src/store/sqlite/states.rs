@@ -254,6 +254,8 @@ fn fill(connection: &Connection, id: i64, logs: &mut Logs, blocks: &[Blocks], ke
         let new_from = |found: &[(u64, Vec<u8>)]| found.first().map_or(blocks.to, |(first, _)| *first);
         let is_known = |log: &Log| log.numbers().start <= blocks.oldest && new_from(&found) <= log.numbers().end;
         let mut whole = match known.filter(is_known) {
+            _ if new_from(&found) <= blocks.oldest => Log::from_kept(new_from(&found), []),
+            // What is before the new blocks was in blocks when this connection saw it, and has not been written since.
             Some(log) => log,
             None => {
                 found = connection.last_blocks(id, i, blocks.from, -1)?;
@@ -263,15 +265,13 @@ fn fill(connection: &Connection, id: i64, logs: &mut Logs, blocks: &[Blocks], ke
         let start = new_from(&found);
         let newest = log.runs_of(0..u64::MAX);
         let runs = read_blocks(start, blocks.to, &found)?.into_iter().chain(newest).collect::<Vec<_>>();
-        let from = start.max(whole.numbers().start);
-        let before = whole.runs_of(from.saturating_sub(1)..from).map(|(stamp, _)| stamp).last();
-        let skipped = usize::try_from(from - start).unwrap_or(usize::MAX);
+        let before = whole.runs_of(start.saturating_sub(1)..start).map(|(stamp, _)| stamp).last();
         let grows =
             runs.windows(2).all(|pair| pair[0].0 < pair[1].0) && runs.first().is_none_or(|run| before < Some(run.0));
-        if !grows {
+        if !grows || whole.numbers().end < start {
             return Err(Fault::Garbled { what: GARBLED_BLOCK, garbled: Garbled::Bytes });
         }
-        whole.put_from(from, runs.into_iter().skip(skipped));
+        whole.put_from(start, runs);
         whole.drop_before(blocks.oldest);
         whole.set_kept();
         *log = whole;

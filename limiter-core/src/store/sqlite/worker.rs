@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Decision, Timestamp,
     algorithm::{Mode, View, decide},
-    store::Adjust,
+    store::{Adjust, boot_clock::Anchor},
 };
 use smallvec::SmallVec;
 use std::{
@@ -170,7 +170,7 @@ impl Worker {
                 }
                 Ok(Reply::Done)
             }
-            Work::Now => Ok(Reply::Time(time(connection, job.injected, []).at)),
+            Work::Now => Ok(Reply::Time(time(connection.anchor(), job.injected, []).at)),
             Work::Check => connection.try_write().map(|()| Reply::Done),
             Work::Sweep => Ok(Reply::Count(0)), // it is not done in one go
         }
@@ -187,7 +187,7 @@ impl Worker {
         for asked in asked {
             loaded.push(self.states.load(connection, &asked.scope, &asked.key, &asked.quota)?);
         }
-        let now = time(connection, injected, loaded.iter().map(Loaded::written_at));
+        let now = time(connection.anchor(), injected, loaded.iter().map(Loaded::written_at));
         for (loaded, asked) in loaded.iter_mut().zip(asked) {
             loaded.carry_over(connection, &asked.quota, now.at)?;
         }
@@ -234,7 +234,7 @@ impl Worker {
         injected: Option<Timestamp>,
     ) -> Result<(Loaded, Now), Fault> {
         let mut loaded = self.states.load(connection, &asked.scope, &asked.key, &asked.quota)?;
-        let now = time(connection, injected, [loaded.written_at()]);
+        let now = time(connection.anchor(), injected, [loaded.written_at()]);
         loaded.carry_over(connection, &asked.quota, now.at)?;
         Ok((loaded, now))
     }
@@ -291,7 +291,7 @@ impl Worker {
             // What cannot be read is the answer to who asks for that key.
             let Ok(quota) = connection.quota(row.quota) else { continue };
             let Ok((state, _)) = states::read(&row, &quota) else { continue };
-            if state.is_idle(&quota, time(connection, sweep.job.injected, [row.at]).at) {
+            if state.is_idle(&quota, time(connection.anchor(), sweep.job.injected, [row.at]).at) {
                 self.states.delete(connection, &place, row.id)?;
                 dropped += 1;
             }
@@ -315,11 +315,25 @@ impl Work {
 
 /// The time of a call, read while the transaction runs. Where the file's clock may step back, it goes no further back than
 /// the states it decides on.
-fn time(connection: &Connection, injected: Option<Timestamp>, written: impl IntoIterator<Item = Timestamp>) -> Now {
-    let anchor = connection.anchor();
+fn time(anchor: Anchor, injected: Option<Timestamp>, written: impl IntoIterator<Item = Timestamp>) -> Now {
     let mut own = anchor.now();
     if !anchor.is_steady() {
         own = written.into_iter().fold(own, Timestamp::max);
     }
     Now { at: injected.unwrap_or(own), own, is_injected: injected.is_some() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_may_step_back_stops_at_what_is_decided_on() {
+        let wall = Anchor { boot: 0, offset_us: 0 };
+        let later = wall.now().saturating_add(Duration::from_secs(3600));
+        assert_eq!(time(wall, None, [Timestamp::MIN, later]).at, later);
+        assert!(time(wall, None, [Timestamp::MIN]).at < later);
+        let injected = Timestamp::from_micros(7);
+        assert_eq!(time(wall, Some(injected), [later]).at, injected);
+    }
 }
