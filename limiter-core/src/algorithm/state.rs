@@ -191,9 +191,10 @@ impl KeyState {
             )
     }
 
-    /// The instant from which the key [is idle](Self::is_idle) if nothing more is taken, or a later one.
+    /// The instant from which the key [is idle](Self::is_idle) if nothing more is taken, or a later one. In microseconds:
+    /// it may lie after the end of time.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    pub(crate) fn idle_at(&self, quota: &Quota, now: Timestamp) -> Timestamp {
+    pub(crate) fn idle_at_us(&self, quota: &Quota, now: Timestamp) -> u64 {
         let at = now.as_micros();
         let reset_us = with_cells!(
             quota,
@@ -201,7 +202,7 @@ impl KeyState {
             |bank, state| (0..bank.len()).map(|i| bank.level(i, state, at).reset_after_us).max().unwrap_or(0),
             0
         );
-        now.saturating_add(Duration::from_micros(reset_us)).max(Timestamp::from_micros(self.blocked_until))
+        at.saturating_add(reset_us).max(self.blocked_until)
     }
 
     /// The state under `new` of a key that was kept under `old`, changed at `now`: each new rate is charged with the

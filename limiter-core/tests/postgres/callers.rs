@@ -1,6 +1,6 @@
 //! From any runtime and from none.
 
-use crate::fixture::{builder, database, hundred, unique};
+use crate::fixture::{hundred, on_tables, unique};
 use limiter_core::{Limiter, Store};
 use std::{
     future::{Future, IntoFuture},
@@ -11,7 +11,7 @@ use std::{
 
 #[test]
 fn threads_without_a_runtime_and_runtimes_of_both_kinds_share_a_store() {
-    let limiter = hundred(&builder(&database().url()).prefix(unique()).build().unwrap());
+    let limiter = hundred(&on_tables(&unique()));
     limiter.blocking().check("ada").unwrap();
     for mut runtime in [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()] {
         // Without I/O and timers of its own; and gone before the next call.
@@ -26,7 +26,7 @@ fn threads_without_a_runtime_and_runtimes_of_both_kinds_share_a_store() {
 
 #[test]
 fn a_future_polled_by_hand_is_woken() {
-    let limiter = hundred(&builder(&database().url()).prefix(unique()).build().unwrap());
+    let limiter = hundred(&on_tables(&unique()));
     let mut check = pin!(limiter.check_async("ada"));
     assert!(matches!(check.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
     let decision = crate::support::block_on(check).unwrap();
@@ -35,7 +35,7 @@ fn a_future_polled_by_hand_is_woken() {
 
 #[tokio::test]
 async fn waiters_are_granted_in_turn() {
-    let store = builder(&database().url()).prefix(unique()).build().unwrap();
+    let store = on_tables(&unique());
     let limiter = Limiter::builder("20/s burst 1".parse().unwrap()).store(store.clone()).build();
     let start = Store::now(&store, None).await.unwrap();
     for _ in 0..4 {

@@ -1,14 +1,10 @@
 //! The store passes every case of the contract; further handles are stores on the same tables.
 
-use crate::fixture::{builder, database, unique};
+use crate::fixture::{on_tables, unique};
 use limiter_core::{PostgresStore, conformance::Harness};
 use std::future::{Future, ready};
 
 struct OnTables;
-
-fn on_tables(prefix: &str) -> PostgresStore {
-    builder(&database().url()).prefix(prefix).build().unwrap()
-}
 
 /// What the tables of a store begin with, as its SQL says.
 fn prefix_of(store: &PostgresStore) -> String {

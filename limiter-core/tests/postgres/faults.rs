@@ -122,17 +122,36 @@ fn a_lock_held_by_others_delays_only_its_key_and_not_for_longer_than_the_budget(
     let limiter = hundred(&builder(&database.url()).timeout(SHORT).max_connections(2).build().unwrap());
     limiter.blocking().check("ada").unwrap();
     limiter.blocking().check("bob").unwrap();
+    limiter.blocking().check_n("spent", 100).unwrap();
     let holder = Holder::lock(&database, "=ada");
+    let other = Holder::lock(&database, "=spent");
     let start = Instant::now();
     assert_eq!(kind_of(limiter.blocking().check("ada")), StoreErrorKind::TimedOut);
     assert!(start.elapsed() < 10 * SHORT);
     assert!(limiter.blocking().peek("ada").unwrap().allowed(), "a look waits for nobody");
+    assert!(!limiter.blocking().check("spent").unwrap().allowed(), "nor does a denial");
     assert!(limiter.blocking().check("bob").unwrap().allowed());
     // Nobody waits on for a caller that has given up.
     eventually(
         || (database.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "0").then_some(()),
         || "the end of the waiting".to_owned(),
     );
+    holder.release();
+    other.release();
+    assert_eq!(limiter.blocking().check("ada").unwrap().remaining(), 98);
+}
+
+#[test]
+fn a_statement_that_the_server_cuts_short_timed_out_and_did_nothing() {
+    let database = PostgresServer::shared().fresh_database();
+    let limiter = hundred(&builder(&database.url()).build().unwrap());
+    limiter.blocking().check("ada").unwrap();
+    let holder = Holder::lock(&database, "=ada");
+    database.psql(&format!("ALTER DATABASE {} SET statement_timeout = '300ms'", database.name()));
+    let hurried = hundred(&builder(&database.url()).build().unwrap());
+    let (kind, text) = says(&failed(hurried.blocking().check("ada")));
+    assert_eq!(kind, StoreErrorKind::TimedOut);
+    assert!(text.contains("57014") && text.contains("statement timeout"), "{text}");
     holder.release();
     assert_eq!(limiter.blocking().check("ada").unwrap().remaining(), 98);
 }
@@ -273,12 +292,11 @@ impl Holder {
         let mut psql = psql.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lock = format!(
             "BEGIN; SELECT 1 FROM limiter_1_states WHERE encode(key, 'escape') LIKE '%{key}' FOR UPDATE; \
-             SELECT pg_advisory_lock(1);\n"
+             SET application_name = 'holds{key}';\n"
         );
         psql.stdin.as_mut().unwrap().write_all(lock.as_bytes()).unwrap();
-        let is_locked =
-            || database.psql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1") == "1";
-        eventually(|| is_locked().then_some(()), || "the lock".to_owned());
+        let holds = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'holds{key}'");
+        eventually(|| (database.psql(&holds) == "1").then_some(()), || "the lock".to_owned());
         Self(psql)
     }
 

@@ -32,10 +32,9 @@ pub(crate) fn fresh() -> PostgresStore {
     PostgresStore::from_pool(pool.clone()).timeout(PATIENCE).hash_keys(unique()).build().unwrap()
 }
 
-/// A store of default settings with tables of its own, and its prefix.
-pub(crate) fn with_tables() -> (PostgresStore, String) {
-    let prefix = unique();
-    (builder(&database().url()).prefix(&prefix).build().unwrap(), prefix)
+/// A store on the tables of this prefix, with its names as they are.
+pub(crate) fn on_tables(prefix: &str) -> PostgresStore {
+    builder(&database().url()).prefix(prefix).build().unwrap()
 }
 
 pub(crate) fn builder(url: &str) -> PostgresStoreBuilder {

@@ -1,12 +1,16 @@
 //! Exact logs of many runs.
 
 use crate::{
-    fixture::{builder, database, unique},
+    fixture::{database, on_tables, unique},
     support::block_on,
 };
 use limiter_core::{
-    MemoryStore, Quota, Store, Timestamp,
+    Limiter, MemoryStore, Quota, Store, Timestamp,
     store::{Adjust, Demand, Scope},
+};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
 const START: u64 = 1_760_000_000_000_000;
@@ -19,7 +23,7 @@ fn at(micros: u64) -> Timestamp {
 #[test]
 fn a_log_of_a_million_takes_decides_as_in_memory() {
     let prefix = unique();
-    let store = builder(&database().url()).prefix(&prefix).build().unwrap();
+    let store = on_tables(&prefix);
     let memory = MemoryStore::new();
     let (scope, quota): (_, Quota) = (Scope::new("million"), "sliding_log 1000000/h".parse().unwrap());
     let demand = |cost| Demand::new(&scope, b"ada", &quota, cost);
@@ -63,7 +67,7 @@ fn a_log_of_a_million_takes_decides_as_in_memory() {
 #[test]
 fn a_full_log_keeps_its_size() {
     let prefix = unique();
-    let store = builder(&database().url()).prefix(&prefix).build().unwrap();
+    let store = on_tables(&prefix);
     let (scope, quota): (_, Quota) = (Scope::new("full"), "sliding_log 200/ms".parse().unwrap());
     let demand = Demand::new(&scope, b"ada", &quota, 1);
     for nth in 0..1500 {
@@ -77,7 +81,7 @@ fn a_full_log_keeps_its_size() {
 #[test]
 fn cells_are_one_run_each() {
     let prefix = unique();
-    let store = builder(&database().url()).prefix(&prefix).build().unwrap();
+    let store = on_tables(&prefix);
     let (scope, quota): (_, Quota) = (Scope::new("cells"), "sliding_log 1000000/ms resolution 10".parse().unwrap());
     let demand = Demand::new(&scope, b"ada", &quota, 1);
     for nth in 0..500 {
@@ -85,4 +89,32 @@ fn cells_are_one_run_each() {
     }
     let runs: usize = database().psql(&format!("SELECT count(*) FROM {prefix}_1_runs")).parse().unwrap();
     assert!(runs <= 12, "{runs}");
+}
+
+/// A look reads a key's row and its runs; it never sees one without the other's change.
+#[test]
+fn looks_beside_takes_and_refunds_are_of_one_moment() {
+    let store = on_tables(&unique());
+    let limiter = Limiter::builder("sliding_log 10/10day".parse().unwrap()).store(store).build();
+    limiter.blocking().check_n("ada", 8).unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let mut seen = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let denied = limiter.blocking().check_n("ada", 3).unwrap();
+                assert!(!denied.allowed() && (1..=2).contains(&denied.remaining()), "{denied:?}");
+                seen += 1;
+            }
+            seen
+        });
+        for _ in 0..300 {
+            let taken = limiter.blocking().check("ada").unwrap();
+            assert!(taken.allowed());
+            limiter.blocking().refund("ada", 1, taken.at()).unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(looks.join().unwrap() > 0);
+    });
+    assert_eq!(limiter.blocking().peek("ada").unwrap().remaining(), 2);
 }

@@ -1,5 +1,7 @@
 //! The Postgres store on real servers.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "../servers/mod.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
@@ -8,7 +10,6 @@ mod support;
 mod callers;
 mod contract;
 mod faults;
-mod figures;
 mod fixture;
 mod lifetime;
 mod logs;

@@ -55,6 +55,25 @@ fn any_names_will_do() {
 }
 
 #[test]
+fn long_keys_and_those_under_a_secret_are_stored_as_digests() {
+    let database = PostgresServer::shared().fresh_database();
+    let keys = || database.psql("SELECT encode(key, 'escape') FROM limiter_1_states ORDER BY length(key), key");
+    let limiter = hundred(&builder(&database.url()).build().unwrap());
+    limiter.blocking().check("ada@example.com").unwrap();
+    assert!(keys().ends_with("=hundred=ada@example.com"), "{}", keys());
+    limiter.blocking().reset("ada@example.com").unwrap();
+    for (limiter, key) in [
+        (limiter, "ada@example.com".repeat(100)),
+        (hundred(&builder(&database.url()).hash_keys("secret").build().unwrap()), "ada@example.com".to_owned()),
+    ] {
+        limiter.blocking().check(&key).unwrap();
+        assert!(keys().contains("=hundred#") && !keys().contains("ada"), "{}", keys());
+        assert_eq!(limiter.blocking().peek(&key).unwrap().remaining(), 99);
+        limiter.blocking().reset(&key).unwrap();
+    }
+}
+
+#[test]
 fn names_that_the_server_would_cut_short_are_refused() {
     for (builder, says_) in [
         (builder("postgres://localhost/x").prefix("p".repeat(33)), "prefix"),

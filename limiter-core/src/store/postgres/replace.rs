@@ -45,7 +45,7 @@ struct Write {
     version: i64,
     quota: String,
     blocked_until: u64,
-    idle_at: Timestamp,
+    idle_at_us: u64,
     now: Timestamp,
     stored: Stored,
 }
@@ -93,7 +93,7 @@ impl Replace<'_> {
                     version: loaded[*place].version,
                     quota: demand.quota.to_string(),
                     blocked_until: state.blocked_until,
-                    idle_at: state.idle_at(demand.quota, now),
+                    idle_at_us: state.idle_at_us(demand.quota, now),
                     now,
                     stored: write_row(demand.quota, state),
                 }
@@ -143,9 +143,10 @@ fn read(row: &Row, quota: &Quota, now: Timestamp) -> Result<Loaded, Failure> {
     let old: Quota =
         old.parse().map_err(|_| Failure::Garbage { what: "a key's row has a quota that cannot be read" })?;
     let blocked_until = number(row.try_get(4).map_err(wrong)?);
-    let (rates, befores, stamps): (Option<Vec<i32>>, Option<Vec<i64>>, Option<Vec<i64>>) =
-        (row.try_get(6).map_err(wrong)?, row.try_get(7).map_err(wrong)?, row.try_get(8).map_err(wrong)?);
-    let runs = rates.into_iter().flatten().zip(befores.into_iter().flatten()).zip(stamps.into_iter().flatten());
+    let rates: Option<Vec<i32>> = row.try_get(6).map_err(wrong)?;
+    let bigints = |column: usize| row.try_get::<_, Option<Vec<i64>>>(column).map_err(wrong);
+    let runs =
+        rates.into_iter().flatten().zip(bigints(7)?.into_iter().flatten()).zip(bigints(8)?.into_iter().flatten());
     let stored = Stored {
         cells: row.try_get(3).map_err(wrong)?,
         rest: row.try_get(5).map_err(wrong)?,
@@ -172,8 +173,8 @@ impl Writes {
             texts(|write| Some(array(&write.stored.cells))),
             bigints(|write| bigint(write.blocked_until)),
             texts(|write| write.stored.rest.as_deref().map(array)),
-            bigints(|write| micros(write.idle_at)),
-            bigints(|write| micros(write.idle_at) - micros(write.now)),
+            bigints(|write| bigint(write.idle_at_us)),
+            bigints(|write| bigint(write.idle_at_us) - micros(write.now)),
             param(injected.map(micros), Type::INT8),
             param(runs().map(|(place, _)| place).collect::<Vec<i32>>(), Type::INT4_ARRAY),
             param(runs().map(|(_, run)| run.0).collect::<Vec<i32>>(), Type::INT4_ARRAY),

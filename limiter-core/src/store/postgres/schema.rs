@@ -23,13 +23,14 @@ const ROUTINES: [&str; 6] = [
 /// The names in the SQL above, each between braces there.
 const TABLE_NAMES: [&str; 3] = ["states", "runs", "dropped"];
 const INDEX_NAMES: [&str; 2] = ["states_expiry", "runs_order"];
-const ROUTINE_NAMES: [&str; 15] = [
+const ROUTINE_NAMES: [&str; 16] = [
     "adjust",
     "charge",
     "clock",
     "decide",
     "idle",
     "lasts",
+    "look",
     "log_first",
     "log_refund",
     "log_view",

@@ -54,7 +54,7 @@ const RUNS_SHOWN: i64 = 2000;
 /// take turns; on different keys they do not meet. What was admitted is still counted after a crash of the server, unless
 /// the tables are [`unlogged`](PostgresStoreBuilder::unlogged) or the server is set to `synchronous_commit = off`.
 ///
-/// **What it costs.** A round trip and some 0.2 ms of the server's time; an admission waits for the server's log to reach
+/// **What it costs.** A round trip and 0.05 to 0.2 ms of the server's time; an admission waits for the server's log to reach
 /// the disk as any commit does, `unlogged` tables for nothing. A key is a row of about 150 bytes; an exact log has a row
 /// of 60 bytes a take and rate beside it, and its refunds cost a write a later take. Two round trips: the first write
 /// after a change of quota, [`Adjust::Reserve`], a take after the clock stepped back by more than a period.

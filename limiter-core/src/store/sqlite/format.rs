@@ -351,7 +351,7 @@ mod tests {
             let (read, blocks) = read_state(&bytes, &quota).unwrap();
             // Totals count from another base: the same runs are what makes the same log.
             assert_eq!(super::state(&read, &blocks), bytes, "{quota}");
-            assert_eq!(read.idle_at(&quota, at(15_500_000)), state.idle_at(&quota, at(15_500_000)), "{quota}");
+            assert_eq!(read.idle_at_us(&quota, at(15_500_000)), state.idle_at_us(&quota, at(15_500_000)), "{quota}");
             assert_eq!(read.remaining(&quota, at(15_500_000)), state.remaining(&quota, at(15_500_000)), "{quota}");
         }
     }

@@ -336,12 +336,8 @@ fn move_to_blocks(
 
 /// When the row may be dropped, by the file's own time.
 fn expiry(state: &KeyState, quota: &Quota, now: Now) -> Timestamp {
-    let idle_at = state.idle_at(quota, now.at);
-    if now.is_injected {
-        now.own.saturating_add(idle_at.saturating_since(now.at)).saturating_add(LONGER)
-    } else {
-        idle_at
-    }
+    let left = Duration::from_micros(state.idle_at_us(quota, now.at).saturating_sub(now.at.as_micros()));
+    if now.is_injected { now.own.saturating_add(left).saturating_add(LONGER) } else { now.at.saturating_add(left) }
 }
 
 /// How much later than need be a row expires, so that its index is not written at every take.

@@ -20,7 +20,8 @@ BEGIN
     END IF;
     PERFORM set_config('enable_seqscan', 'off', true), set_config('lock_timeout', patience, true);
     LOOP
-        SELECT s.id, s.quota, s.cells, s.blocked_until, s.rest, s.expires INTO kept FROM {states} s WHERE s.key = key FOR UPDATE;
+        SELECT s.id, s.quota, s.cells, s.blocked_until, s.rest, s.expires INTO kept
+            FROM {states} s WHERE s.key = key FOR UPDATE;
         EXIT WHEN FOUND;
         INSERT INTO {states} (key, quota, cells, blocked_until, idle_at, expires)
             VALUES (key, quota, array_fill(0::bigint, ARRAY[width]), 0, 0, 0) ON CONFLICT DO NOTHING;
@@ -40,7 +41,8 @@ BEGIN
     ELSE
         c := 1; p := 5;
         FOR nth IN 1..asks[3] LOOP
-            v := {log_view}(kept.id, nth, cells[c], cells[c + 1], cells[c + 2], asks[p], asks[p + 1], asks[p + 2], 0, moment);
+            v := {log_view}(
+                kept.id, nth, cells[c], cells[c + 1], cells[c + 2], asks[p], asks[p + 1], asks[p + 2], 0, moment);
             IF v[7] > 0 OR cells[c + 1] > 4611686018427387904 THEN
                 verdict := 2;
                 RETURN;
@@ -54,7 +56,11 @@ BEGIN
     IF kind IN (1, 3) THEN
         cells := {charge}(kept.id, cells, asks, 1, moment);
     END IF;
-    blocked := CASE kind WHEN 4 THEN instant WHEN 5 THEN greatest(kept.blocked_until, instant) ELSE kept.blocked_until END;
+    blocked := CASE kind
+        WHEN 4 THEN instant
+        WHEN 5 THEN greatest(kept.blocked_until, instant)
+        ELSE kept.blocked_until
+    END;
     idle_at := {idle}(cells, asks, 1, blocked);
     expires := {lasts}(kept.expires, idle_at - moment, injected, moment);
     UPDATE {states} s SET cells = cells, blocked_until = blocked, idle_at = idle_at, expires = expires WHERE s.key = key;
@@ -62,7 +68,8 @@ BEGIN
         seen := ARRAY[1, blocked];
         c := 1; p := 5;
         FOR nth IN 1..asks[3] LOOP
-            v := {log_view}(kept.id, nth, cells[c], cells[c + 1], cells[c + 2], asks[p], asks[p + 1], asks[p + 2], 0, moment);
+            v := {log_view}(
+                kept.id, nth, cells[c], cells[c + 1], cells[c + 2], asks[p], asks[p + 1], asks[p + 2], 0, moment);
             seen := seen || v[1:6];
             c := c + 3; p := p + 7;
         END LOOP;

@@ -43,12 +43,17 @@ BEGIN
         WHEN 3 THEN
             win := greatest(moment / asks[p], least(cells[c], moment / asks[p] + 1));
             counted := CASE WHEN cells[c] >= win THEN cells[c + 1] ELSE 0 END;
-            previous := CASE WHEN cells[c] >= win THEN cells[c + 2] WHEN cells[c] + 1 = win THEN cells[c + 1] ELSE 0 END;
+            previous := CASE
+                WHEN cells[c] >= win THEN cells[c + 2]
+                WHEN cells[c] + 1 = win THEN cells[c + 1]
+                ELSE 0
+            END;
             used := previous * least((win + 1) * asks[p] - moment, asks[p]) / asks[p];
             cells[c] := win; cells[c + 2] := previous;
             cells[c + 1] := greatest(counted, least(counted + cost, 2 * asks[p + 1] - used));
         ELSE
-            v := {log_view}(log_id, nth, cells[c], cells[c + 1], cells[c + 2], asks[p], asks[p + 1], asks[p + 2], 0, moment);
+            v := {log_view}(
+                log_id, nth, cells[c], cells[c + 1], cells[c + 2], asks[p], asks[p + 1], asks[p + 2], 0, moment);
             units := least(cost, 2 * asks[p + 1] - v[2]);
             cells[c + 2] := v[8];
             IF units > 0 THEN
@@ -110,13 +115,18 @@ BEGIN
         WHEN 3 THEN
             win := greatest(moment / asks[p], least(cells[c], moment / asks[p] + 1));
             counted := CASE WHEN cells[c] >= win THEN cells[c + 1] ELSE 0 END;
-            previous := CASE WHEN cells[c] >= win THEN cells[c + 2] WHEN cells[c] + 1 = win THEN cells[c + 1] ELSE 0 END;
+            previous := CASE
+                WHEN cells[c] >= win THEN cells[c + 2]
+                WHEN cells[c] + 1 = win THEN cells[c + 1]
+                ELSE 0
+            END;
             ago := win - taken / asks[p];
             cells[c] := win;
             cells[c + 1] := CASE WHEN ago = 0 THEN greatest(counted - cost, 0) ELSE counted END;
             cells[c + 2] := CASE WHEN ago = 1 THEN greatest(previous - cost, 0) ELSE previous END;
         ELSE
-            cells[c:c + 2] := {log_refund}(log_id, nth, cells[c:c + 2], asks[p], asks[p + 1], asks[p + 2], cost, taken, moment);
+            cells[c:c + 2] := {log_refund}(
+                log_id, nth, cells[c:c + 2], asks[p], asks[p + 1], asks[p + 2], cost, taken, moment);
         END CASE;
         c := c + asks[place + 3]; p := p + 7;
     END LOOP;
@@ -137,7 +147,11 @@ BEGIN
         latest := greatest(latest, CASE asks[place]
             WHEN 1 THEN cells[c] + (cells[c + 1] > 0)::integer
             WHEN 2 THEN CASE WHEN cells[c + 1] > 0 THEN (cells[c] + 1) * asks[p] ELSE 0 END
-            WHEN 3 THEN CASE WHEN cells[c + 1] > 0 THEN (cells[c] + 2) * asks[p] WHEN cells[c + 2] > 0 THEN (cells[c] + 1) * asks[p] ELSE 0 END
+            WHEN 3 THEN CASE
+                WHEN cells[c + 1] > 0 THEN (cells[c] + 2) * asks[p]
+                WHEN cells[c + 2] > 0 THEN (cells[c] + 1) * asks[p]
+                ELSE 0
+            END
             ELSE CASE WHEN cells[c + 1] > cells[c + 2] THEN cells[c] + asks[p] + 1 ELSE 0 END
         END);
         c := c + asks[place + 3]; p := p + 7;

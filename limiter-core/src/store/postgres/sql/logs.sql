@@ -36,7 +36,7 @@ END
 CREATE OR REPLACE FUNCTION {log_view}(
     log_id bigint, nth integer, newest bigint, total bigint, base bigint,
     period bigint, most bigint, cell bigint, cost bigint, moment bigint)
-RETURNS bigint[] LANGUAGE plpgsql VOLATILE AS {body}
+RETURNS bigint[] LANGUAGE plpgsql STABLE AS {body}
 #variable_conflict use_variable
 DECLARE
     own bigint := (moment + cell - 1) / cell * cell;
@@ -52,11 +52,13 @@ BEGIN
             WHERE r.log = log_id AND r.rate = nth AND r.before = first;
         IF cost > 0 AND inside + cost > most THEN
             SELECT r.stamp INTO for_cost FROM {runs} r
-                WHERE r.log = log_id AND r.rate = nth AND r.before < first + inside + cost - most ORDER BY r.before DESC LIMIT 1;
+                WHERE r.log = log_id AND r.rate = nth AND r.before < first + inside + cost - most
+                ORDER BY r.before DESC LIMIT 1;
         END IF;
         IF inside >= most THEN
             SELECT r.stamp INTO for_one FROM {runs} r
-                WHERE r.log = log_id AND r.rate = nth AND r.before <= first + inside - most ORDER BY r.before DESC LIMIT 1;
+                WHERE r.log = log_id AND r.rate = nth AND r.before <= first + inside - most
+                ORDER BY r.before DESC LIMIT 1;
         END IF;
     END IF;
     RETURN ARRAY[take, inside, top, oldest, for_cost, for_one, (top > take)::integer, first];
@@ -65,7 +67,8 @@ END
 
 -- The three cells of a rate's log after units stamped as a take at `taken` were given back.
 CREATE OR REPLACE FUNCTION {log_refund}(
-    log_id bigint, nth integer, cells bigint[], period bigint, most bigint, cell bigint, cost bigint, taken bigint, moment bigint)
+    log_id bigint, nth integer, cells bigint[], period bigint, most bigint, cell bigint,
+    cost bigint, taken bigint, moment bigint)
 RETURNS bigint[] LANGUAGE plpgsql VOLATILE AS {body}
 #variable_conflict use_variable
 DECLARE

@@ -21,7 +21,7 @@ DECLARE
     deleted integer;
     done integer := 0;
 BEGIN
-    FOR log_id IN SELECT d.log FROM {dropped} d LIMIT 100 FOR UPDATE SKIP LOCKED LOOP
+    FOR log_id IN SELECT d.log FROM {dropped} d ORDER BY d.log LIMIT 100 FOR UPDATE SKIP LOCKED LOOP
         DELETE FROM {runs} WHERE ctid = ANY (ARRAY(SELECT r.ctid FROM {runs} r WHERE r.log = log_id LIMIT most));
         GET DIAGNOSTICS deleted = ROW_COUNT;
         done := done + deleted;
@@ -34,12 +34,12 @@ BEGIN
 END
 {body};
 
--- Deletes a few states whose time is over, and runs of dropped logs. Waits for nobody.
-CREATE OR REPLACE FUNCTION {reclaim}() RETURNS void LANGUAGE plpgsql VOLATILE AS {body}
+-- Deletes a few states whose time is over by the server's clock, and runs of dropped logs. Waits for nobody.
+CREATE OR REPLACE FUNCTION {reclaim}(moment bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS {body}
 BEGIN
     WITH gone AS (
         DELETE FROM {states} s WHERE s.key = ANY (ARRAY(
-            SELECT t.key FROM {states} t WHERE t.expires < {clock}() ORDER BY t.expires LIMIT 64 FOR UPDATE SKIP LOCKED))
+            SELECT t.key FROM {states} t WHERE t.expires < moment ORDER BY t.expires LIMIT 64 FOR UPDATE SKIP LOCKED))
         RETURNING s.id, s.quota)
     INSERT INTO {dropped} (log) SELECT gone.id FROM gone WHERE gone.quota LIKE 'sliding_log %';
     PERFORM {reclaim_runs}(500);
@@ -61,7 +61,8 @@ BEGIN
     END IF;
     IF injected IS NULL THEN
         idle := ARRAY(SELECT s.key FROM {states} s
-            WHERE s.expires <= moment + 240000000 AND (s.idle_at <= moment OR s.expires <= moment) LIMIT most FOR UPDATE SKIP LOCKED);
+            WHERE s.expires <= moment + 120000000 AND (s.idle_at <= moment OR s.expires <= moment)
+            LIMIT most FOR UPDATE SKIP LOCKED);
     ELSE
         idle := ARRAY(SELECT s.key FROM {states} s WHERE s.idle_at <= moment LIMIT most FOR UPDATE SKIP LOCKED);
     END IF;
