@@ -7,7 +7,7 @@
 use super::error::Failure;
 use crate::{
     Algorithm, Decision, KeyState, Quota, Timestamp,
-    algorithm::{Cells, Clipped, Counted, Counts, Level, Logs, Mode, RateReport, Report, Units, View, decide, judge},
+    algorithm::{Cells, Counted, Counts, Level, Logs, Mode, RateReport, Report, Units, View, decide, judge},
     quota::Plan,
     store::{
         Adjust, Demand,
@@ -244,13 +244,9 @@ pub(super) fn write_row(quota: &Quota, state: &KeyState) -> Stored {
         }
         _ => row.cells.resize(quota.rates().len() * width(quota.algorithm()), 0),
     }
-    row.rest = match &state.clipped {
-        None if state.reserved == 0 => None,
-        None => Some(vec![bigint(state.reserved), 0]),
-        Some(clipped) => {
-            let head = [state.reserved, clipped.changed_at];
-            Some(head.into_iter().chain(clipped.units.iter().copied()).map(bigint).collect())
-        }
+    row.rest = match [state.reserved, state.changed_at] {
+        [0, 0] => None,
+        rest => Some(rest.map(bigint).into()),
     };
     row
 }
@@ -262,12 +258,8 @@ pub(super) fn read_row(quota: &Quota, blocked_until: u64, row: &Stored) -> Resul
         _ => read_cells(quota, &row.cells)?,
     };
     let mut state = KeyState { blocked_until, cells, ..KeyState::default() };
-    if let Some([reserved, changed_at, units @ ..]) = row.rest.as_deref() {
-        state.reserved = number(*reserved);
-        if !units.is_empty() {
-            let units = units.iter().map(|units| number(*units)).collect();
-            state.clipped = Some(Box::new(Clipped { changed_at: number(*changed_at), units }));
-        }
+    if let Some([reserved, changed_at]) = row.rest.as_deref() {
+        (state.reserved, state.changed_at) = (number(*reserved), number(*changed_at));
     }
     Ok(state)
 }

@@ -73,9 +73,9 @@ impl Replace<'_> {
                 decide(&mut views, now, mode)
             }
         };
-        // Who only looked, or was denied, leaves a change of the quota to who writes.
+        // Who asked for nothing, or for what can never fit, leaves a change of the quota to others.
         let takes = |demand: &Demand<'_>| match self.change {
-            Change::Decide(mode) => mode == Mode::Take && decision.allowed() && demand.cost > 0,
+            Change::Decide(mode) => mode == Mode::Take && decision.retry_after().is_some() && demand.cost > 0,
             Change::Adjust(_) => true,
         };
         let is_written = |place: usize| {

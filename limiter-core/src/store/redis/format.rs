@@ -6,7 +6,7 @@
 //! | length of the quota, then the quota | 2, and about 7 with one rate |
 //! | flags: what extras there are | 1 |
 //! | end of the block, in microseconds | 7 |
-//! | extras: reserved (ticks); what changes had no room for (the instant, units a rate) | 8; 7, and 8 a rate |
+//! | extras: reserved (ticks); the instant of the last change of the quota | 8; 7 |
 //! | `gcra`, a rate: microseconds, ticks below one | 7, 2 |
 //! | `fixed_window`, a rate: index, count | 7, 7 |
 //! | `sliding_window`, a rate: index, count, the count before | 7, 7, 7 |
@@ -16,7 +16,7 @@
 
 use crate::{
     Algorithm, KeyState, Quota, Rate,
-    algorithm::{Cells, Clipped, Counted, Counts, Gcra, Logs, Units},
+    algorithm::{Cells, Counted, Counts, Gcra, Logs, Units},
     quota::Plan,
 };
 use smallvec::SmallVec;
@@ -30,7 +30,7 @@ const MOST: usize = 1023;
 
 /// Extras.
 const RESERVED: u8 = 1;
-const CLIPPED: u8 = 2;
+const CHANGED: u8 = 2;
 
 /// No bucket is empty later: the last instant, and the farthest that state lies ahead.
 const LATEST_US: u64 = 1 << 52;
@@ -108,15 +108,14 @@ fn cell_of(rate: &Rate) -> u64 {
 /// `state` as a value that begins with `lead`.
 pub(super) fn encode(lead: &[u8], quota: &Quota, state: &KeyState, revision: u32) -> Vec<u8> {
     let mut bytes = lead.to_vec();
-    let flags = if state.reserved > 0 { RESERVED } else { 0 } | if state.clipped.is_some() { CLIPPED } else { 0 };
+    let flags = if state.reserved > 0 { RESERVED } else { 0 } | if state.changed_at > 0 { CHANGED } else { 0 };
     bytes.push(flags);
     put(&mut bytes, state.blocked_until, 7);
     if state.reserved > 0 {
         put(&mut bytes, state.reserved, 8);
     }
-    if let Some(clipped) = &state.clipped {
-        put(&mut bytes, clipped.changed_at, 7);
-        (0..quota.rates().len()).for_each(|i| put(&mut bytes, clipped.units.get(i).copied().unwrap_or(0), 8));
+    if state.changed_at > 0 {
+        put(&mut bytes, state.changed_at, 7);
     }
     let mut prepared = state.clone();
     prepared.prepare(quota);
@@ -175,16 +174,9 @@ pub(super) fn decode(value: &[u8]) -> Option<(Quota, KeyState)> {
     let flags = from.byte()?;
     let blocked_until = from.number(7)?;
     let reserved = if flags & RESERVED > 0 { from.number(8)? } else { 0 };
-    let rates = quota.rates().len();
-    let clipped = if flags & CLIPPED > 0 {
-        let changed_at = from.number(7)?;
-        let units = (0..rates).map(|_| from.number(8)).collect::<Option<_>>()?;
-        Some(Box::new(Clipped { changed_at, units }))
-    } else {
-        None
-    };
+    let changed_at = if flags & CHANGED > 0 { from.number(7)? } else { 0 };
     let cells = decode_cells(&mut from, &quota)?;
-    Some((quota, KeyState { blocked_until, reserved, clipped, cells }))
+    Some((quota, KeyState { blocked_until, reserved, changed_at, cells }))
 }
 
 fn decode_cells(from: &mut Bytes<'_>, quota: &Quota) -> Option<Cells> {
@@ -356,7 +348,7 @@ mod tests {
                 let value = encode(&lead, &quota, &state, 7);
                 let (decoded_quota, mut decoded) = decode(&value).unwrap();
                 assert_eq!(decoded_quota, quota);
-                assert_eq!((decoded.reserved, &decoded.clipped), (state.reserved, &state.clipped));
+                assert_eq!((decoded.reserved, decoded.changed_at), (state.reserved, state.changed_at));
                 for now in [0, 50, 900_000, 2_000_000] {
                     let now = Timestamp::from_micros(1_760_000_000_000_000 + now);
                     let answer = |state| decide(&mut [View { quota: &quota, state, cost: 3 }], now, Mode::Take);

@@ -192,6 +192,9 @@ impl Core {
         peeked: &Decision,
         now: Timestamp,
     ) -> Result<bool, Fault> {
+        if peeked.retry_after().is_none() {
+            return Ok(false);
+        }
         if peeked.allowed() {
             return Ok(asked.iter().any(|asked| asked.demand.cost > 0));
         }
@@ -201,11 +204,13 @@ impl Core {
         Ok(all.any(|((asked, seen), after)| self.is_kept(asked, seen, after, false, now)))
     }
 
-    /// Whether what a state has become is to be kept. Who only looked leaves a change of the quota to who writes.
+    /// Whether what a state has become is to be kept, after a take that could fit or an adjustment. Who asks for nothing
+    /// leaves a change of the quota to others.
     fn is_kept(&self, asked: &Asked<'_>, seen: &Seen, after: &KeyState, is_written: bool, now: Timestamp) -> bool {
         match &seen.found {
             Some(found) => {
-                is_written || (found.fingerprint() == asked.demand.quota.fingerprint() && found.state != *after)
+                let is_carried = found.fingerprint() != asked.demand.quota.fingerprint();
+                is_written || if is_carried { asked.demand.cost > 0 } else { found.state != *after }
             }
             None => self.state(asked, seen, now).is_ok_and(|before| before != *after),
         }
@@ -257,8 +262,9 @@ impl Core {
         let is_adjust = matches!(ask, Ask::Adjust(_));
         for (i, (asked, seen)) in asked.iter().zip(seen).enumerate() {
             let is_written = is_adjust || (decision.allowed() && asked.demand.cost > 0);
+            let could_fit = is_adjust || decision.retry_after().is_some();
             let state = &mut states[i];
-            if !self.is_kept(asked, seen, state, is_written, now) {
+            if !could_fit || !self.is_kept(asked, seen, state, is_written, now) {
                 continue;
             }
             match places[i] {

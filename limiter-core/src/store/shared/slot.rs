@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Algorithm, KeyState, Quota, Rate, Timestamp,
-    algorithm::{Cells, Clipped, Counted, Counts, FixedWindow, Gcra, Log, Logs},
+    algorithm::{Cells, Counted, Counts, FixedWindow, Gcra, Log, Logs},
 };
 use smallvec::{SmallVec, smallvec};
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) const BASE: usize = 5;
 const BLOCKED: usize = 6;
 const RESERVED: usize = 7;
 
-/// The words of a rate: limit, period, option, clipped; then its state.
+/// The words of a rate: limit, period, option, one that is not used; then its state.
 const STATE: usize = 4;
 const FIRST_RUN: usize = STATE + LOG_WORDS;
 
@@ -44,7 +44,6 @@ const FIRST_RUN: usize = STATE + LOG_WORDS;
 pub(super) const IS_PACKED: u64 = 1 << 8;
 const IS_FRESH: u64 = 1 << 9;
 const IS_APART: u64 = 1 << 10;
-const IS_CLIPPED: u64 = 1 << 11;
 const CHANGED_SHIFT: u32 = 12;
 
 pub(super) type Copied = SmallVec<[u64; 18]>;
@@ -195,10 +194,8 @@ fn decode(words: Words<'_>, copied: &Copied, head: Head) -> Option<KeyState> {
             })
         }
     };
-    let units = || (0..n).map(|i| rate(copied, i)[STATE - 1]).collect();
-    let clipped =
-        (meta & IS_CLIPPED != 0).then(|| Box::new(Clipped { changed_at: meta >> CHANGED_SHIFT, units: units() }));
-    Some(KeyState { blocked_until: copied[BLOCKED], reserved: copied[RESERVED], clipped, cells })
+    let changed_at = meta >> CHANGED_SHIFT;
+    Some(KeyState { blocked_until: copied[BLOCKED], reserved: copied[RESERVED], changed_at, cells })
 }
 
 /// The words of a state under `quota`, in the place of what was `found` there; and its packed part. `None` where a log
@@ -222,14 +219,9 @@ pub(super) fn encode(
         let option = rate.burst_size().or(rate.cells().map(u64::from)).unwrap_or(0);
         rate_mut(&mut out, i)[..3].copy_from_slice(&[rate.limit(), rate.period_us(), option]);
     }
-    if let Some(clipped) = &state.clipped {
-        meta |= IS_CLIPPED | clipped.changed_at << CHANGED_SHIFT;
-        for (i, units) in clipped.units.iter().enumerate().take(rates.len()) {
-            rate_mut(&mut out, i)[STATE - 1] = *units;
-        }
-    }
+    meta |= state.changed_at << CHANGED_SHIFT;
     let mut payload = 0;
-    let can_pack = state.blocked_until == 0 && state.clipped.is_none();
+    let can_pack = state.blocked_until == 0 && state.changed_at == 0;
     match &state.cells {
         Cells::Fresh => meta |= IS_FRESH,
         Cells::Gcra(cells) => match &cells[..] {

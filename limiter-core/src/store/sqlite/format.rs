@@ -7,7 +7,7 @@
 
 use crate::{
     Algorithm, KeyState, Quota,
-    algorithm::{Cells, Clipped, Counted, Counts, Log, Logs},
+    algorithm::{Cells, Counted, Counts, Log, Logs},
 };
 use smallvec::SmallVec;
 
@@ -58,7 +58,7 @@ const LOGS_APART: u8 = 5;
 const KIND: u8 = 0b111;
 const BLOCKED: u8 = 0b1000;
 const RESERVED: u8 = 0b1_0000;
-const CLIPPED: u8 = 0b10_0000;
+const CHANGED: u8 = 0b10_0000;
 
 /// Numbers of runs, stamps and units stay below this, so that no sum of two overflows.
 const MOST: u64 = 1 << 60;
@@ -83,10 +83,9 @@ pub(super) fn state(state: &KeyState, blocks: &[Blocks]) -> Vec<u8> {
         tag |= RESERVED;
         out.number(state.reserved);
     }
-    if let Some(clipped) = &state.clipped {
-        tag |= CLIPPED;
-        out.number(clipped.changed_at);
-        out.list(&clipped.units, |out, units| out.number(*units));
+    if state.changed_at > 0 {
+        tag |= CHANGED;
+        out.number(state.changed_at);
     }
     if let Some(place) = out.0.get_mut(1) {
         *place = tag;
@@ -117,14 +116,8 @@ pub(super) fn read_state(bytes: &[u8], quota: &Quota) -> Result<(KeyState, AllBl
     let mut read = Reader::new(bytes)?;
     let tag = read.byte()?;
     let mut number_if = |flag: u8| if tag & flag == 0 { Ok(0) } else { read.number() };
-    let (blocked_until, reserved) = (number_if(BLOCKED)?, number_if(RESERVED)?);
+    let (blocked_until, reserved, changed_at) = (number_if(BLOCKED)?, number_if(RESERVED)?, number_if(CHANGED)?);
     let rates = quota.rates();
-    let clipped = if tag & CLIPPED == 0 {
-        None
-    } else {
-        let changed_at = read.number()?;
-        Some(Box::new(Clipped { changed_at, units: read.list(rates.len(), Reader::number)? }))
-    };
     let mut all_blocks = AllBlocks::new();
     let cells = match tag & KIND {
         FRESH => Cells::Fresh,
@@ -159,7 +152,7 @@ pub(super) fn read_state(bytes: &[u8], quota: &Quota) -> Result<(KeyState, AllBl
         _ => return Err(Garbled::Bytes),
     };
     read.end()?;
-    let state = KeyState { blocked_until, reserved, clipped, cells };
+    let state = KeyState { blocked_until, reserved, changed_at, cells };
     check(fits(&state.cells, quota), (state, all_blocks))
 }
 

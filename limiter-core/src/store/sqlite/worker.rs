@@ -199,10 +199,11 @@ impl Worker {
             .collect();
         let decision = decide(&mut views, now.at, mode);
         drop(views);
-        let takes = mode == Mode::Take && decision.allowed();
+        let could_fit = mode == Mode::Take && decision.retry_after().is_some();
         for ((loaded, asked), mark) in loaded.into_iter().zip(asked).zip(&marks) {
-            let is_pulled_back = || !loaded.is_carried_over() && loaded.has_changed(mark.as_ref());
-            if asked.cost > 0 && (takes || (mode == Mode::Take && is_pulled_back())) && !loaded.is_nothing() {
+            // Units; or, when it is denied, a change of the quota, or the pull back of what lies too far ahead.
+            let has_news = || decision.allowed() || loaded.is_carried_over() || loaded.has_changed(mark.as_ref());
+            if asked.cost > 0 && could_fit && has_news() && !loaded.is_nothing() {
                 self.save(connection, loaded, asked, now)?;
             } else {
                 self.states.put_back(loaded);

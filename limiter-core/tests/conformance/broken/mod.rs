@@ -91,6 +91,7 @@ broken! {
     real_time_does_not_expire_injected_time: Fault::ExpiresInRealTime;
     a_change_of_quota_carries_units_over: Fault::ForgetsAtAChange;
     a_look_does_not_write_a_change_of_quota: Fault::LooksWriteAChange;
+    a_wait_told_after_a_change_of_quota_holds: Fault::DenialsLeaveAChange;
     takes_at_once_carry_a_change_over_once: Fault::ChangesUnlockInBetween;
     an_injected_clock_is_the_time: Fault::StaleClock;
     the_stores_own_time_moves_on: Fault::FrozenTime;

@@ -31,6 +31,7 @@ pub(crate) enum Fault {
     ClonesAreApart,
     CountsIn32Bits,
     DenialTakesFromTheFirst,
+    DenialsLeaveAChange,
     DenialsCharge,
     DroppedFuturesKeepTheLock,
     EvictsTheOldest,
@@ -301,8 +302,10 @@ impl Broken {
             }
         }
         for (i, demand) in demands.iter().enumerate() {
-            let takes = mode == Mode::Take && decision.allowed() && demand.cost > 0;
-            let writes = takes || (states[i] != before[i] && !changed[i]) || self.fault == Fault::KeepsLooks;
+            let asks = mode == Mode::Take && decision.retry_after().is_some() && demand.cost > 0;
+            let carries = asks && changed[i] && self.fault != Fault::DenialsLeaveAChange;
+            let takes = asks && decision.allowed();
+            let writes = takes || carries || (states[i] != before[i] && !changed[i]) || self.fault == Fault::KeepsLooks;
             if writes || (self.fault == Fault::LooksWriteAChange && changed[i]) {
                 self.keep(&mut keys, demand, states[i].clone(), now);
             }

@@ -35,8 +35,8 @@ if mode == 'take' then
             if status == ALLOWED then
                 kind.take(s, ask)
                 kind.save(s, ask)
-            elseif kind.pull_back(s, ask) then
-                kind.save(s, ask)
+            elseif kind.pull_back(s, ask) or #ARGV[2 * i + 2] > 0 then
+                kind.save(s, ask) -- also a state under a new quota, so that the wait that is told holds
             end
         end
     end

@@ -76,7 +76,7 @@ local function parse(key, raw)
     flags, blocked, at = unpack('>BI7', raw, at)
     local extras = ''
     if flags > 0 then
-        extras = raw:sub(at, at + flags % 2 * 8 + floor(flags / 2) % 2 * (7 + 8 * n) - 1)
+        extras = raw:sub(at, at + flags % 2 * 8 + floor(flags / 2) % 2 * 7 - 1)
         at = at + #extras
     end
     local size = at - 1 + n * bytes
