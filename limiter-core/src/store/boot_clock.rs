@@ -27,6 +27,7 @@ impl Anchor {
     }
 
     /// Whether it was made in this boot.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn is_of_this_boot(&self) -> bool {
         self.boot == boot_id()
     }
@@ -46,13 +47,18 @@ impl Anchor {
     }
 }
 
+/// Where Linux tells the boot's id.
+#[cfg(target_os = "linux")]
+pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// A number that no other boot has; 0 where the system does not tell.
-fn boot_id() -> u128 {
+pub(crate) fn boot_id() -> u128 {
     static BOOT: OnceLock<u128> = OnceLock::new();
     *BOOT.get_or_init(system::boot_id)
 }
 
 /// Microseconds since the boot, the time asleep included.
+#[inline]
 fn since_boot_us() -> u64 {
     u64::try_from(system::since_boot().as_micros()).unwrap_or(u64::MAX)
 }
@@ -63,7 +69,7 @@ mod system {
     use std::{fs, time::Duration};
 
     pub(super) fn boot_id() -> u128 {
-        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let text = fs::read_to_string(super::BOOT_ID).unwrap_or_default();
         u128::from_str_radix(&text.trim().replace('-', ""), 16).unwrap_or(0)
     }
 

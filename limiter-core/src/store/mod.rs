@@ -2,7 +2,7 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod background;
-#[cfg(feature = "sqlite")]
+#[cfg(any(all(feature = "shared", target_os = "linux"), feature = "sqlite"))]
 mod boot_clock;
 mod demand;
 mod erased;

@@ -267,7 +267,7 @@ fn a_full_disk_is_told_and_what_was_admitted_before_still_counts() {
 fn a_locked_file_is_unavailable_after_the_time_budget_and_nothing_was_done() {
     let folder = Folder::new();
     let budget = Duration::from_millis(200);
-    let store = SqliteStore::builder(folder.file()).time_budget(budget).build().unwrap();
+    let store = SqliteStore::builder(folder.file()).timeout(budget).build().unwrap();
     block_on(store.ready()).unwrap();
     let limiter = limiter(store.clone());
     let mut other = Worker::start(Task::Lock, &folder.file(), QUOTA, 0);

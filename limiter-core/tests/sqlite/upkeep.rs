@@ -136,7 +136,7 @@ fn names_and_restarts_are_kept_apart_and_long_or_secret_keys_are_stored_as_diges
     assert_eq!(one.blocking().check(&longest[1..]).unwrap().remaining(), 2);
     assert_eq!(count(&folder, "max(length(key)) FROM states"), 33);
 
-    let store = SqliteStore::builder(folder.file()).secret("pepper").build().unwrap();
+    let store = SqliteStore::builder(folder.file()).hash_keys("pepper").build().unwrap();
     let secret = Limiter::builder("3/day".parse().unwrap()).name("secret").store(store).build();
     secret.blocking().check("ada@example.com").unwrap();
     assert_eq!(count(&folder, "count(*) FROM states WHERE instr(key, 'ada@')"), 0);

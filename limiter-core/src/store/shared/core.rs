@@ -9,7 +9,10 @@ use super::{
     restore,
     words::{Name, Words},
 };
-use crate::{Clock, Quota, Timestamp, store::Scope};
+use crate::{
+    Clock, Quota, Timestamp,
+    store::{Scope, boot_clock::Anchor},
+};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::{
     collections::HashMap,
@@ -30,7 +33,7 @@ pub(super) struct Core {
     pub(super) id: (u64, u64),
     /// How long a call waits for a process that does not go on.
     pub(super) budget: Duration,
-    anchor: u64,
+    anchor: Anchor,
     hash_key: [u64; 2],
     /// Quotas that slots were made under, by fingerprint: built once a process.
     quotas: Mutex<HashMap<u64, Quota>>,
@@ -50,7 +53,8 @@ impl Core {
         let Opened { file, map, layout, id } =
             file::open(path, layout, mode, |map, layout, found| restore::restore(map, layout, owner, found))?;
         let word = |at: usize| map.words()[at].load(SeqCst);
-        let (anchor, hash_key) = (word(header::ANCHOR), [word(header::HASH_KEY), word(header::HASH_KEY + 1)]);
+        let (anchor, hash_key) =
+            (clock::of_file(word(header::ANCHOR)), [word(header::HASH_KEY), word(header::HASH_KEY + 1)]);
         let quotas = Mutex::default();
         Ok(Self { map, layout, me, path: path.to_owned(), id, budget, anchor, hash_key, quotas, _locked: file })
     }
@@ -68,7 +72,7 @@ impl Core {
 
     #[inline]
     fn now(&self) -> Timestamp {
-        let now = clock::now(self.anchor);
+        let now = self.anchor.now();
         let words = self.words();
         if now.as_micros() >= words.get(header::LATEST).saturating_add(LATEST_STEP_US) {
             words.raise(header::LATEST, now.as_micros());

@@ -10,7 +10,7 @@ use super::{
     layout::{Layout, header},
     map::Map,
 };
-use crate::quota::fnv;
+use crate::{Timestamp, quota::fnv, store::boot_clock::Anchor};
 use rustix::{
     fs::{FallocateFlags, FlockOperation, fallocate, flock},
     io::Errno,
@@ -166,9 +166,9 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 fn set_clock(words: &[AtomicU64], boot: [u64; 2], least: u64) {
-    let anchor = clock::anchor(least);
-    words[header::ANCHOR].store(anchor, SeqCst);
-    words[header::LATEST].store(clock::now(anchor).as_micros(), SeqCst);
+    let anchor = Anchor::new(Timestamp::from_micros(least));
+    words[header::ANCHOR].store(anchor.offset_us, SeqCst);
+    words[header::LATEST].store(anchor.now().as_micros(), SeqCst);
     store(words, header::BOOT_ID, boot);
 }
 

@@ -16,7 +16,7 @@ use std::{
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let path = std::env::temp_dir().join("limits.db");
 /// let store = SqliteStore::builder(&path)
-///     .time_budget(Duration::from_secs(1))
+///     .timeout(Duration::from_secs(1))
 ///     .sync_every_commit(true) // survives power cuts too
 ///     .max_bytes(64 << 20)
 ///     .build()?;
@@ -56,7 +56,7 @@ impl SqliteStoreBuilder {
     /// and nothing was done.
     ///
     /// Healthy processes hold the lock for less than a millisecond at a time.
-    pub fn time_budget(mut self, budget: Duration) -> Self {
+    pub fn timeout(mut self, budget: Duration) -> Self {
         self.settings.budget = budget.min(LONGEST_BUDGET);
         self
     }
@@ -73,7 +73,7 @@ impl SqliteStoreBuilder {
 
     /// Stores all keys as SHA-256 digests under `secret`, for keys that are personal data. All processes of a file need the
     /// same secret. Without one, keys of up to 64 bytes are stored as they are, longer ones as their SHA-256.
-    pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+    pub fn hash_keys(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.settings.keys = StoredKeys::secret(secret.as_ref());
         self
     }
