@@ -203,7 +203,7 @@ impl<S: Store> LimiterBuilder<S> {
             priority_step: self.priority_step,
             queues: Arc::new(Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter), self.at_once)),
             plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
-            heard: Mutex::new(None),
+            heard: Mutex::default(),
         }))
     }
 }

@@ -12,8 +12,10 @@ use crate::{
 };
 use std::{
     fmt,
+    future::poll_fn,
     hash::{BuildHasher, RandomState},
     sync::{Arc, PoisonError},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -30,8 +32,17 @@ pub(crate) struct Core<S: Store> {
     pub(crate) priority_step: Option<Duration>,
     pub(crate) queues: Arc<Queues>,
     pub(super) plan: Plans,
-    /// The store's time when it last answered, where it is not in this process.
-    pub(super) heard: Mutex<Option<(Timestamp, Instant)>>,
+    pub(super) heard: Mutex<Heard>,
+}
+
+/// The time of a store that is not in this process, as far as it has told.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// Its time when it last answered.
+    last: Option<(Timestamp, Instant)>,
+    /// Whether it is being asked for it, and who waits for that.
+    is_asked: bool,
+    waiting: Vec<Waker>,
 }
 
 /// Which quota each key is under, and the name their states are kept by.
@@ -115,26 +126,63 @@ impl<S: Store> Core<S> {
 
     pub(crate) async fn take(&self, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
         let decision = Store::take(&self.store, &[self.planned(key).demand(key, cost)], self.clock()).await?;
-        if !self.store.is_local() && self.clock.is_none() {
-            *self.heard() = Some((decision.at(), Instant::now()));
-        }
+        self.hear(decision.at());
         Ok(decision)
+    }
+
+    /// Notes what time it is where the store is.
+    pub(super) fn hear(&self, now: Timestamp) {
+        if !self.store.is_local() && self.clock.is_none() {
+            self.heard().last = Some((now, Instant::now()));
+        }
     }
 
     pub(crate) async fn now(&self) -> Result<Timestamp, StoreError> {
         Store::now(&self.store, self.clock()).await
     }
 
-    /// [`now`](Self::now), without a call to a store that has answered lately: for deadlines, late by a round trip.
+    /// [`now`](Self::now), without a call to a store that has answered lately, and with one for all who ask at once: for
+    /// deadlines, late by a round trip.
     pub(crate) async fn roughly_now(&self) -> Result<Timestamp, StoreError> {
-        let heard = *self.heard();
-        match heard.map(|(then, since)| (then, since.elapsed())) {
-            Some((then, elapsed)) if elapsed < HEARD_LATELY => Ok(then.saturating_add(elapsed)),
-            _ => self.now().await,
+        if self.store.is_local() || self.clock.is_some() {
+            return self.now().await;
+        }
+        loop {
+            if let Some(now) = self.time_heard() {
+                return Ok(now);
+            }
+            if let Some(_asking) = self.begin_asking() {
+                let now = self.now().await?;
+                self.hear(now);
+                return Ok(now);
+            }
+            poll_fn(|cx| self.poll_heard(cx)).await;
         }
     }
 
-    fn heard(&self) -> MutexGuard<'_, Option<(Timestamp, Instant)>> {
+    fn time_heard(&self) -> Option<Timestamp> {
+        let (then, since) = self.heard().last?;
+        let elapsed = since.elapsed();
+        (elapsed < HEARD_LATELY).then(|| then.saturating_add(elapsed))
+    }
+
+    /// `None` where somebody asks already.
+    fn begin_asking(&self) -> Option<Asking<'_, S>> {
+        let was_asked = std::mem::replace(&mut self.heard().is_asked, true);
+        (!was_asked).then(|| Asking(self))
+    }
+
+    /// Ready once nobody is asking for the time any more.
+    fn poll_heard(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut heard = self.heard();
+        if !heard.is_asked {
+            return Poll::Ready(());
+        }
+        heard.waiting.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -193,6 +241,19 @@ impl<S: Store> Core<S> {
         let wait = expected.map(|at| at.saturating_since(decision.at()));
         let least = decision.retry_after().unwrap_or_default();
         decision.refused_for_waiters(place, wait.unwrap_or_default().max(least))
+    }
+}
+
+/// Somebody who asks the store for its time; others wait for the answer, or ask themselves where it is given up.
+struct Asking<'a, S: Store>(&'a Core<S>);
+
+impl<S: Store> Drop for Asking<'_, S> {
+    fn drop(&mut self) {
+        let mut heard = self.0.heard();
+        heard.is_asked = false;
+        let waiting = std::mem::take(&mut heard.waiting);
+        drop(heard);
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 

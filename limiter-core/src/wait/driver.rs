@@ -78,7 +78,9 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
                     head.fail(error);
                     line.pop(&core.queues, &head, false)
                 } else {
-                    if head.is_surprised(due)
+                    // Where looking costs a call, it is done for those whom it has something to tell.
+                    if let Some(late) = head.surprise(due)
+                        && (core.store.is_local() || line.misses_a_deadline(late))
                         && let Some(state) = core.snapshot(&key).await
                     {
                         line.reconsider(&core.queues, &core.quota(&key), state);

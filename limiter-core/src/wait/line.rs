@@ -36,6 +36,8 @@ struct Inner {
     projection: Option<Projection>,
     /// Counts what happens to the line, so that a snapshot taken before is told from one taken after.
     version: u64,
+    /// How much later than they were told all grants can be before one misses its deadline.
+    spare: Duration,
     /// Somebody with a deadline was let in without knowing how long it will be.
     unjudged: bool,
     /// Nobody was left: it takes nobody any more, and is about to leave the map.
@@ -68,7 +70,15 @@ impl Line {
     pub(super) fn new(first: Arc<Waiter>) -> Self {
         let waiters = VecDeque::from([first]);
         Self {
-            inner: Mutex::new(Inner { waiters, gone: 0, projection: None, version: 0, unjudged: false, ended: false }),
+            inner: Mutex::new(Inner {
+                waiters,
+                gone: 0,
+                projection: None,
+                version: 0,
+                spare: Duration::MAX,
+                unjudged: false,
+                ended: false,
+            }),
             driver: OnceLock::new(),
             changed: AtomicBool::new(false),
             refused: AtomicBool::new(false),
@@ -153,6 +163,7 @@ impl Line {
         }
         let expected = inner.projection.as_mut().map(|ahead| ahead.grant(quota, waiter.cost, slack));
         waiter.expect(expected);
+        inner.spare = inner.spare.min(expected.map_or(Duration::MAX, |expected| waiter.spare(expected)));
         // The end, unless it has a priority: a search would touch waiters all over the memory for nothing.
         let place = match inner.waiters.back() {
             Some(last) if last.rank > waiter.rank => inner.waiters.partition_point(|other| other.rank <= waiter.rank),
@@ -170,6 +181,11 @@ impl Line {
             self.wake_driver(); // it sleeps for another head, or without a thought of this deadline
         }
         Some(Join::Queued(Arc::clone(self), Arc::clone(waiter)))
+    }
+
+    /// Whether somebody misses a deadline if all grants come so much later than they were told.
+    pub(super) fn misses_a_deadline(&self, late: Duration) -> bool {
+        late > self.lock().spare
     }
 
     /// Whether somebody was let in of whom it is not known if they can be served in time; asked once.
@@ -293,7 +309,7 @@ impl Line {
     /// Works out anew when everybody will be served, and fails those whom that is too late for.
     pub(super) fn reconsider(&self, queues: &Queues, quota: &Quota, state: (KeyState, Timestamp)) {
         let mut ahead = Projection::new(state.0, state.1);
-        let mut failed = Vec::new();
+        let (mut failed, mut spare) = (Vec::new(), Duration::MAX);
         let mut inner = self.lock();
         inner.waiters.retain(|waiter| {
             if waiter.is_gone() {
@@ -305,9 +321,12 @@ impl Line {
                 failed.push((Arc::clone(waiter), error));
                 return false;
             }
-            waiter.expect(Some(ahead.grant(quota, waiter.cost, queues.slack)));
+            let expected = ahead.grant(quota, waiter.cost, queues.slack);
+            spare = spare.min(waiter.spare(expected));
+            waiter.expect(Some(expected));
             true
         });
+        inner.spare = spare;
         inner.projection = Some(ahead);
         inner.version += 1;
         drop(inner);
@@ -339,7 +358,9 @@ impl Inner {
         {
             let mut ahead = Projection::new(state, now);
             for waiter in self.waiters.iter().filter(|waiter| !waiter.is_gone()) {
-                waiter.expect(Some(ahead.grant(quota, waiter.cost, slack)));
+                let expected = ahead.grant(quota, waiter.cost, slack);
+                self.spare = self.spare.min(waiter.spare(expected));
+                waiter.expect(Some(expected));
             }
             self.projection = Some(ahead);
         }

@@ -105,12 +105,19 @@ impl Waiter {
         (needed > allowed).then_some(Error::WaitTooLong { needed, allowed })
     }
 
-    /// Whether a grant at `due` is later than this waiter was told.
-    pub(super) fn is_surprised(&self, due: Timestamp) -> bool {
+    /// How much later than this waiter was told a grant at `due` is, where that is more than timers make it.
+    pub(super) fn surprise(&self, due: Timestamp) -> Option<Duration> {
         match *self.lock() {
-            State::Waiting { expected: Some(expected), .. } => due > expected.saturating_add(TOLERANCE),
-            _ => false,
+            State::Waiting { expected: Some(expected), .. } => {
+                Some(due.saturating_since(expected)).filter(|late| *late > TOLERANCE)
+            }
+            _ => None,
         }
+    }
+
+    /// How much later than `expected` its grant could be.
+    pub(super) fn spare(&self, expected: Timestamp) -> Duration {
+        self.deadline().map_or(Duration::MAX, |deadline| deadline.saturating_since(expected))
     }
 
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Granted, Error>> {

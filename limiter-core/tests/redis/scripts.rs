@@ -99,3 +99,27 @@ fn who_waits_is_granted_in_turn_at_the_quotas_pace() {
         assert!(window[5].1.as_micros() - window[0].1.as_micros() > 500_000, "{granted:?}");
     }
 }
+
+/// One waiter of a process talks to the server, and what its answers tell saves calls.
+#[test]
+fn a_hundred_waiters_cost_about_one_call_a_grant() {
+    let server = RedisServer::start();
+    for (quota, most) in [("200/s burst 1", 110), ("sliding_log 1000/s", 10)] {
+        let limiter = Limiter::builder(fresh::quota(quota)).store(fresh::store(&server)).build();
+        limiter.blocking().peek("warm").unwrap(); // connects, and loads the script
+        let monitor = server.monitor();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let turns = (0..100).map(|_| {
+                let request = limiter.acquire("ada").timeout(std::time::Duration::from_secs(60));
+                async move { drop(request.await.unwrap()) }
+            });
+            futures_util::future::join_all(turns).await
+        });
+        let sent = monitor.take_sent();
+        for line in sent.iter().take(12) {
+            eprintln!("{}", &line[..line.len().min(150)]);
+        }
+        assert!(sent.len() <= most, "{} calls for 100 grants of {quota}", sent.len());
+    }
+}
