@@ -136,7 +136,8 @@ impl<S: Store> Limiter<S> {
         self.0.adjust(KeyBuf::of(&key).as_slice(), cost, Adjust::Refund { taken }).await
     }
 
-    /// Forgets a key: all its units are back, and its block is gone.
+    /// Forgets a key: all its units are back, and its block is gone. A permit from before it is not to be refunded: it would
+    /// give back units that were taken since.
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -154,7 +154,8 @@ impl<S: LocalStore> Limiter<S> {
         with_bytes(&key, |key| block_on(self.0.adjust(key, cost, Adjust::Refund { taken })))
     }
 
-    /// Forgets a key: all its units are back, and its block is gone.
+    /// Forgets a key: all its units are back, and its block is gone. A permit from before it is not to be refunded: it would
+    /// give back units that were taken since.
     ///
     /// ```
     /// use limiter_core::Limiter;
