@@ -34,7 +34,7 @@ pub struct KeyState {
     /// Of a single bucket: the instant, in ticks, at which it would be empty had it held the reserved units alone. What
     /// is refunded of others does not let it fall below.
     pub(crate) reserved: u64,
-    /// The instant of the last change of the quota; 0 where there was none. What was taken until then is counted under
+    /// The instant of the last change of the quota; 0 where there was none. What was taken before it is counted under
     /// this quota as taken in one piece: what each take of it still holds is not known any more.
     pub(crate) changed_at: u64,
     pub(crate) cells: Cells,
@@ -125,7 +125,7 @@ impl KeyState {
     pub fn refund(&mut self, quota: &Quota, now: Timestamp, cost: u64, taken: Timestamp) {
         self.prepare(quota);
         let (now, taken) = (now.as_micros(), taken.as_micros());
-        if taken <= self.changed_at && self.changed_at > 0 {
+        if taken < self.changed_at {
             return;
         }
         let before = self.bucket().map_or(0, |empty_at| *empty_at);
@@ -239,7 +239,7 @@ impl KeyState {
             },
             ()
         );
-        let changed_at = if self.is_untouched() { 0 } else { at.max(1) };
+        let changed_at = if self.is_untouched() { 0 } else { at };
         Self { blocked_until: self.blocked_until, reserved: 0, changed_at, cells }
     }
 }

@@ -27,7 +27,7 @@ impl Anchor {
     }
 
     /// Whether it was made in this boot.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", test))]
     pub(crate) fn is_of_this_boot(&self) -> bool {
         self.boot == boot_id()
     }

@@ -5,12 +5,12 @@ use crate::{Limiter, Quota, StoreError, StoreErrorKind};
 use std::fmt;
 
 impl DynStore {
-    /// The store of an address, as a program's settings have it. Nothing is connected to yet, save that files are opened
-    /// or created.
+    /// The store of an address, as a program's settings have it. Nothing is connected to or opened yet, save that a file of
+    /// shared memory is opened or created.
     ///
     /// | address | store | feature |
     /// | --- | --- | --- |
-    /// | `memory:` | [`MemoryStore`] | |
+    /// | `memory:`, or `memory` | [`MemoryStore`] | |
     /// | `shared:PATH` | `SharedStore` | `shared` |
     /// | `sqlite:PATH` | `SqliteStore` | `sqlite` |
     /// | `redis://…`, `redis+sentinel://…`, `redis+cluster://…` | `RedisStore` | `redis` |
@@ -32,11 +32,12 @@ impl DynStore {
     ///
     /// # Errors
     /// [`StoreErrorKind::Config`] for an address of no known store, of one whose feature this program was built without,
-    /// or that the store refuses; what can be wrong with a file.
+    /// or that the store refuses; what can be wrong with a file of shared memory. What else can be wrong is told by the first
+    /// call, or by the stores' own `ready`.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
         let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
         match scheme {
-            "memory" => Ok(Self::new(MemoryStore::new())),
+            "memory" if matches!(url, "memory" | "memory:") => Ok(Self::new(MemoryStore::new())),
             #[cfg(all(feature = "shared", target_os = "linux"))]
             "shared" => Ok(Self::new(super::SharedStore::open(path(url))?)),
             #[cfg(feature = "sqlite")]
@@ -178,8 +179,9 @@ impl UnknownAddress {
             "postgres" | "postgresql" => Some("postgres"),
             _ => None,
         };
-        // A URL that is wrong from the start may hold a password anywhere.
-        let scheme = if scheme.len() <= 32 && !scheme.contains('@') { scheme.to_owned() } else { "…".to_owned() };
+        // What is wrong from the start may hold a password anywhere.
+        let is_scheme = scheme.len() <= 20 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c));
+        let scheme = if is_scheme { scheme.to_owned() } else { "…".to_owned() };
         Self { scheme, feature }
     }
 }
@@ -207,7 +209,9 @@ mod tests {
 
     #[test]
     fn a_wrong_address_is_told_what_is_allowed_and_shows_no_password() {
-        for address in ["", "mysql://ada:secret@host", "ada:secret@host", "secret@host:1", "memory"] {
+        for address in
+            ["", "mysql://ada:secret@host", "ada:secret@host", "secret@host:1", "host=h password=secret x", "memory"]
+        {
             match DynStore::from_url(address) {
                 Ok(_) => assert_eq!(address, "memory"),
                 Err(error) => {

@@ -27,7 +27,7 @@ pub(crate) struct Key {
     pub(crate) spec: Spec,
     meters: Vec<Box<dyn Meter>>,
     blocked_until: i128,
-    /// The last change of the quota: nothing comes back of what was taken until then.
+    /// The last change of the quota: nothing comes back of what was taken before it.
     changed_at: i128,
     /// Whether anything was ever written: of a key that only was looked at, nothing is known.
     is_written: bool,
@@ -135,7 +135,7 @@ impl Key {
 
     pub(crate) fn refund(&mut self, now: u64, cost: u64, taken: u64) {
         self.is_written = true;
-        if i128::from(taken) > self.changed_at {
+        if i128::from(taken) >= self.changed_at {
             self.meters.iter_mut().for_each(|m| m.refund(now.into(), cost.into(), taken.into()));
         }
     }

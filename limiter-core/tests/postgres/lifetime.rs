@@ -42,6 +42,31 @@ fn later_writes_delete_what_is_long_idle_and_nothing_else() {
 }
 
 #[test]
+fn every_write_keeps_a_row_as_long_as_it_counts() {
+    let database = PostgresServer::shared().fresh_database();
+    let store = builder(&database.url()).build().unwrap();
+    let limiter = limiter(&store, "sliding_window 9/h");
+    let limiter = limiter.blocking();
+    limiter.check("ada").unwrap();
+    let writes: [(&str, &dyn Fn() -> u128); 4] = [
+        ("take", &|| limiter.check("ada").unwrap().reset_after().as_micros()),
+        ("charge", &|| limiter.charge("ada", 1).unwrap().reset_after().as_micros()),
+        ("block", &|| limiter.block("ada", Duration::from_secs(9 * 3600)).unwrap().reset_after().as_micros()),
+        ("reserve", &|| {
+            limiter.block("ada", Duration::ZERO).unwrap();
+            limiter.reserve("ada", 1).unwrap().0.decision().reset_after().as_micros()
+        }),
+    ];
+    for (what, write) in writes {
+        database.psql("UPDATE limiter_1_states SET expires = 0"); // as if its time were over
+        let live = write();
+        let left = "SELECT (expires - extract(epoch FROM clock_timestamp()) * 1e6)::bigint FROM limiter_1_states";
+        let left: i128 = database.psql(left).parse().unwrap();
+        assert!(left + 10_000_000 >= i128::try_from(live).unwrap(), "{what}: {left} left of {live}");
+    }
+}
+
+#[test]
 fn a_sweep_deletes_idle_states_with_their_logs() {
     let database = PostgresServer::shared().fresh_database();
     let store = builder(&database.url()).build().unwrap();

@@ -63,6 +63,31 @@ fn live_state_outlives_its_expiry_time_and_injected_clocks_get_an_hour() {
     }
 }
 
+/// A log that is written in parts, and states that are put back whole, last as long as they count, too.
+#[test]
+fn long_logs_and_reservations_outlive_what_they_hold() {
+    let server = RedisServer::start();
+    let store = fresh::store(&server);
+    let of = |key: &'static str, text: &str| (key, fresh::quota(text));
+    for (key, quota) in [of("long", "sliding_log 1000/h"), of("ahead", "sliding_log 5/h"), of("bucket", "5/h")] {
+        let scope = Scope::new(key);
+        let one = Demand::new(&scope, key.as_bytes(), &quota, 1);
+        let mut last = block_on(store.take(&[one], None)).unwrap();
+        for _ in 0..if key == "long" { 300 } else { 4 } {
+            let name = names(&server).into_iter().find(|name| name.contains(key)).unwrap();
+            server.command(&["PEXPIRE", &name, "60000"]); // as if most of its time were over
+            last = block_on(store.take(&[one], None)).unwrap();
+        }
+        if key != "long" {
+            last = block_on(store.adjust(one, Adjust::Reserve, None)).unwrap();
+        }
+        let name = names(&server).into_iter().find(|name| name.contains(key)).unwrap();
+        let at = u128::try_from(server.command(&["PEXPIRETIME", &name]).integer()).unwrap() * 1000;
+        let live = u128::from(last.at().as_micros()) + last.reset_after().as_micros();
+        assert!(at >= live && at < live + 10_000_000, "{key}: {at} {live}");
+    }
+}
+
 #[test]
 fn a_sweep_deletes_what_an_injected_clock_left_idle_and_nothing_else() {
     let server = RedisServer::start();

@@ -43,7 +43,8 @@ use std::{
 ///   that were there; [`usage`](Self::usage) counts it. A reset gives nothing back to a key that shares: its part
 ///   cannot be told. Blocked keys may take as much room again, so that a block is never shared.
 /// * Time is a [`MonotonicClock`], read under the lock. Under an injected clock, which may step back, idle keys are
-///   kept until the room is full or a sweep is asked for.
+///   kept until the room is full, a sweep is asked for, or a limiter without one brings new keys: limiters with a clock of
+///   their own want a store of their own.
 #[derive(Clone)]
 pub struct MemoryStore(Arc<Inner>);
 

@@ -60,23 +60,25 @@ impl Work {
         }
         if let Some(denied) = denied {
             self.give_back(&groups[..denied], now).await;
+            let deadline = self.deadline();
             // Who else denies, and what is left, is told as it is now.
             for place in (0..groups.len()).filter(|place| *place != denied) {
                 let group = &mut groups[place];
-                group.answer = Some(self.decide(&group.asked, now, Mode::Peek, self.deadline()).await?);
+                group.answer = Some(self.decide(&group.asked, now, Mode::Peek, deadline).await?);
             }
         }
         Ok(together(groups))
     }
 
-    /// Refunds what groups took. It has a time of its own: the units are others' by now.
+    /// Refunds what groups took. It has a time of its own, one for all of them: the units are others' by now.
     async fn give_back(&self, groups: &[Group], now: Option<Timestamp>) {
+        let deadline = self.deadline();
         for group in groups {
             let Some(answer) = &group.answer else { continue };
             for asked in group.asked.iter().filter(|asked| asked.cost > 0) {
                 let refund = Adjust::Refund { taken: answer.now };
                 // Units that cannot be given back are lost until they drain: denied early, never admitted twice.
-                let _ = self.adjust(asked, now, refund, self.deadline()).await;
+                let _ = self.adjust(asked, now, refund, deadline).await;
             }
         }
     }

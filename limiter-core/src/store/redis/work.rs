@@ -184,8 +184,9 @@ impl Work {
             let reply = self.run(&script::WHOLE, asked.slot, &[&asked.name], &[&clock, &question], deadline).await?;
             let seen = reply.seen(0)?;
             let mut state = asked.state(&seen, reply.now)?.ok_or(Failure::Answer)?;
+            let before = seen.mark().starts_with(&asked.lead).then(|| state.clone());
             let decision = state.adjust(&asked.quota, reply.now, asked.cost, adjust);
-            if state.is_untouched() {
+            if state.is_untouched() || before.is_some_and(|before| before == state) {
                 return Ok(decision);
             }
             let new = asked.encode(&state, reply.now);

@@ -59,7 +59,11 @@ pub(super) fn open(settings: &Settings) -> Result<(Connection, Anchor), Fault> {
     if sqlite.is_readonly(c"main").doing("open the file")? {
         return Err(Fault::ReadOnly(path));
     }
-    let is_new = is_new(&sqlite, &path)?; // before anything is written to what may not be ours
+    // Before anything is written to what may not be ours; and of one moment, as another process may be making the file.
+    sqlite.execute_batch("BEGIN").doing("read the file's head")?;
+    let is_new = is_new(&sqlite, &path);
+    sqlite.execute_batch("ROLLBACK").doing("read the file's head")?;
+    let is_new = is_new?;
     if settings.path.is_some() {
         use_wal(&sqlite, &path)?;
     }

@@ -76,7 +76,8 @@ pub(super) struct Queue {
 
 struct Jobs {
     waiting: VecDeque<Job>,
-    has_thread: bool,
+    /// The process whose thread it is, if there is one: after a fork it is the parent's.
+    thread_of: Option<u32>,
     is_closed: bool,
 }
 
@@ -85,7 +86,7 @@ const MOST_AT_ONCE: usize = 256;
 
 impl Queue {
     pub(super) fn new() -> Self {
-        let jobs = Jobs { waiting: VecDeque::new(), has_thread: false, is_closed: false };
+        let jobs = Jobs { waiting: VecDeque::new(), thread_of: None, is_closed: false };
         Self { jobs: Mutex::new(jobs), filled: Condvar::new() }
     }
 
@@ -99,7 +100,12 @@ impl Queue {
         let (promise, promised) = promise();
         let deadline = Instant::now() + settings.budget;
         let mut jobs = self.lock();
-        if !jobs.has_thread {
+        let process = std::process::id();
+        if jobs.thread_of != Some(process) {
+            if jobs.thread_of.is_some() {
+                // The parent's, which does them; nobody here is to be woken.
+                std::mem::forget(std::mem::take(&mut jobs.waiting));
+            }
             let (queue, settings) = (Arc::clone(self), Arc::clone(settings));
             let run = move || {
                 let ending = Ending(&queue);
@@ -107,7 +113,7 @@ impl Queue {
                 drop(ending);
             };
             thread::Builder::new().name("limiter-sqlite".into()).spawn(run).map_err(Fault::NoThread)?;
-            jobs.has_thread = true;
+            jobs.thread_of = Some(process);
         }
         let injected = clock.map(Clock::now);
         jobs.waiting.push_back(Job { work, injected, deadline, promise });
@@ -147,7 +153,7 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let left = {
             let mut jobs = self.0.lock();
-            jobs.has_thread = false;
+            jobs.thread_of = None;
             std::mem::take(&mut jobs.waiting)
         };
         drop(left);

@@ -113,7 +113,7 @@ impl States {
         };
         let goes_on = before.is_none() && blocks.len() == logs;
         let (id, rev) = match &row {
-            Some(row) if goes_on => (row.id, row.rev + 1),
+            Some(row) if goes_on => (row.id, row.rev.wrapping_add(1)),
             _ => (new_id(), 0),
         };
         if !goes_on {

@@ -28,7 +28,8 @@ BEGIN
     END LOOP;
     moment := coalesce(injected, {clock}());
     cells := kept.cells;
-    IF kept.quota <> quota OR (kind IN (2, 3) AND kept.rest IS NOT NULL) THEN
+    -- Rare: units reserved ahead, or a take from before a change of the quota.
+    IF kept.quota <> quota OR (kind IN (2, 3) AND (kept.rest[1] > 0 OR instant < kept.rest[2])) THEN
         verdict := 2;
         RETURN;
     ELSIF cardinality(cells) IS DISTINCT FROM width THEN

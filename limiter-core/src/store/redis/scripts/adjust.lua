@@ -14,7 +14,8 @@ elseif what == 'block at least' then
     s.blocked = max(s.blocked, at)
 else
     if what ~= 'charge' then
-        if s.flags > 0 then return { RARE, now } end
+        -- Units reserved ahead, or a take from before a change of the quota.
+        if s.flags % 2 == 1 or (s.flags == 2 and at < (unpack('>I7', s.extras))) then return { RARE, now } end
         kind.refund(s, ask, at)
     end
     if what ~= 'refund' then kind.take(s, ask) end

@@ -302,8 +302,9 @@ function log.save(s, ask)
     if s.whole then
         redis.call('SET', s.key, head .. s.body, word, time)
     else
-        redis.call('SETRANGE', s.key, 0, head)
+        -- The expiry first: should it be refused, the head still tells of none of the rows that were appended.
         redis.call(word == 'PX' and 'PEXPIRE' or 'PEXPIREAT', s.key, time)
+        redis.call('SETRANGE', s.key, 0, head)
     end
 end
 
