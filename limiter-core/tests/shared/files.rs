@@ -17,6 +17,7 @@ use std::{
 /// Words of the header.
 const VERSION: u64 = 1;
 const BOOT_ID: u64 = 10;
+const ANCHOR: u64 = 12;
 const LATEST: u64 = 13;
 const NAMESPACES: u64 = 14;
 const HEADER: u64 = 512;
@@ -67,6 +68,14 @@ fn a_file_of_another_version_is_refused_and_says_both() {
     let (kind, why) = refusal(&folder.file());
     assert_eq!(kind, StoreErrorKind::Format);
     assert!(why.contains("version 99") && why.contains("version 1"), "{why}");
+}
+
+#[test]
+fn a_clock_that_is_garbled_is_refused_before_it_forgets_every_limit() {
+    let folder = Folder::new();
+    drop(small(&folder.file()).unwrap());
+    write(&folder.file(), ANCHOR, u64::MAX);
+    assert_eq!(refusal(&folder.file()).0, StoreErrorKind::Format);
 }
 
 #[test]

@@ -96,6 +96,17 @@ fn a_file_of_a_later_format_is_refused_and_an_empty_one_is_made_ours() {
 }
 
 #[test]
+fn a_clock_that_is_garbled_is_refused_before_it_forgets_every_limit() {
+    let folder = Folder::new();
+    block_on(folder.store().ready()).unwrap();
+    for offset_us in [-1, i64::MAX] {
+        let file = rusqlite::Connection::open(folder.file()).unwrap();
+        file.execute("UPDATE clock SET offset_us = ?", [offset_us]).unwrap();
+        assert_refused(&folder.file(), StoreErrorKind::Format, "the file's clock");
+    }
+}
+
+#[test]
 fn a_state_of_a_later_format_or_of_garbage_fails_alone_until_it_is_reset() {
     let folder = Folder::new();
     let limiter = limiter(folder.store());

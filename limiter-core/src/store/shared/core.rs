@@ -55,6 +55,9 @@ impl Core {
         let word = |at: usize| map.words()[at].load(SeqCst);
         let (anchor, hash_key) =
             (clock::of_file(word(header::ANCHOR)), [word(header::HASH_KEY), word(header::HASH_KEY + 1)]);
+        if anchor.now() == Timestamp::MAX {
+            return Err(Fault::Garbage { path: path.to_owned() }); // its clock, and with it every limit
+        }
         let quotas = Mutex::default();
         Ok(Self { map, layout, me, path: path.to_owned(), id, budget, anchor, hash_key, quotas, _locked: file })
     }

@@ -4,6 +4,7 @@ use super::{
     builder::Settings,
     connection::{APPLICATION_ID, FORMAT},
     error::{Doing, Fault},
+    format::Garbled,
 };
 use crate::{Timestamp, store::boot_clock::Anchor};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -81,6 +82,9 @@ pub(super) fn open(settings: &Settings) -> Result<(Connection, Anchor), Fault> {
         create(&sqlite, &path)?;
     }
     let anchor = anchor(&sqlite)?;
+    if anchor.now() == Timestamp::MAX {
+        return Err(Fault::Garbled { what: "the file's clock", garbled: Garbled::Bytes });
+    }
     Ok((sqlite, anchor))
 }
 
