@@ -225,21 +225,23 @@ impl KeyState {
         let most = used.iter().copied().max().unwrap_or(0);
         let carried = |rate: &Rate| {
             let same = old.rates().iter().position(|old| old.period_us() == rate.period_us());
-            same.and_then(|i| used.get(i).copied()).unwrap_or(most).min(rate.capacity())
+            same.and_then(|i| used.get(i).copied()).unwrap_or(most)
         };
         let mut cells = Cells::new(new);
         with_cells!(
             new,
             &mut cells,
             |bank, state| for (i, rate) in new.rates().iter().enumerate() {
-                let units = carried(rate);
+                let units = carried(rate).min(rate.capacity());
                 if units > 0 {
                     bank.take_of(i, state, at, units);
                 }
             },
             ()
         );
-        let changed_at = if self.is_untouched() { 0 } else { at };
+        // A take of the very instant is still held whole, unless there was no room for all: then none is admitted, either.
+        let had_room = new.rates().iter().all(|rate| carried(rate) <= rate.capacity());
+        let changed_at = if self.is_untouched() { 0 } else { at + u64::from(!had_room) };
         Self { blocked_until: self.blocked_until, reserved: 0, changed_at, cells }
     }
 }

@@ -150,14 +150,19 @@ impl Key {
         let used: Vec<i128> = self.meters.iter().map(|m| m.in_use(now.into())).collect();
         let most = used.iter().copied().max().unwrap();
         let mut changed = Self { blocked_until: self.blocked_until, ..Self::new(spec) };
+        let mut had_room = true;
         for (rate, meter) in spec.rates.iter().zip(&mut changed.meters) {
             let same = self.spec.rates.iter().position(|old| old.period == rate.period);
-            let units = same.map_or(most, |i| used[i]).min(meter.capacity());
+            let units = same.map_or(most, |i| used[i]);
+            had_room &= units <= meter.capacity();
             if units > 0 {
-                meter.take(now.into(), units);
+                meter.take(now.into(), units.min(meter.capacity()));
             }
         }
-        (changed.changed_at, changed.is_written) = (if self.is_written { now.into() } else { -1 }, self.is_written);
+        (changed.changed_at, changed.is_written) = (i128::from(now) + i128::from(!had_room), self.is_written);
+        if !self.is_written {
+            changed.changed_at = -1;
+        }
         *self = changed;
     }
 }
