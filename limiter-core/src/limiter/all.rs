@@ -4,7 +4,6 @@ use super::{Core, Limiter, core::Planned};
 use crate::{
     Decision, Error, Key, KeyBuf, MemoryStore,
     store::{Demand, LocalStore, Store},
-    wait::block_on,
 };
 use smallvec::SmallVec;
 use std::{fmt, sync::Arc};
@@ -138,7 +137,7 @@ impl<S: LocalStore> All<S> {
     /// # Errors
     /// As [`check_async`](Self::check_async).
     pub fn check(&self) -> Result<Decision, Error> {
-        block_on(self.check_async())
+        self.blocking().check()
     }
 
     /// What [`check`](Self::check) would answer if nobody waited; takes nothing.
@@ -146,7 +145,7 @@ impl<S: LocalStore> All<S> {
     /// # Errors
     /// As [`check_async`](Self::check_async).
     pub fn peek(&self) -> Result<Decision, Error> {
-        block_on(self.peek_async())
+        self.blocking().peek()
     }
 }
 

@@ -50,11 +50,7 @@ impl<S: Store> Limiter<S> {
             return answer;
         }
         match self.first_in_line(key, cost)? {
-            Ok(planned) => {
-                let decision = Store::take(&self.0.store, &[planned.demand(key, cost)], self.0.clock()).await?;
-                self.0.hear(decision.at());
-                Ok(decision)
-            }
+            Ok(planned) => Ok(self.0.take_as(&planned, key, cost).await?),
             Err(planned) => self.0.behind_waiters(planned, key, cost).await,
         }
     }

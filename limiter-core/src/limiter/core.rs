@@ -77,7 +77,7 @@ impl<S: Store> Core<S> {
     /// The decision where the store is in this process, unless somebody waits for the key; `None` sends the caller on.
     #[inline]
     pub(super) fn check_now(&self, key: &[u8], cost: u64) -> Option<Result<Decision, Error>> {
-        if cost > 0 && self.queues.has_refused(key) {
+        if !self.store.is_local() || (cost > 0 && self.queues.has_refused(key)) {
             return None;
         }
         self.with_demand(key, cost, |demand| match fits(demand.quota, cost) {
@@ -125,13 +125,18 @@ impl<S: Store> Core<S> {
     }
 
     pub(crate) async fn take(&self, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
-        let decision = Store::take(&self.store, &[self.planned(key).demand(key, cost)], self.clock()).await?;
+        self.take_as(&self.planned(key), key, cost).await
+    }
+
+    /// [`take`](Self::take) where the key's quota is known.
+    pub(super) async fn take_as(&self, planned: &Planned, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
+        let decision = Store::take(&self.store, &[planned.demand(key, cost)], self.clock()).await?;
         self.hear(decision.at());
         Ok(decision)
     }
 
     /// Notes what time it is where the store is.
-    pub(super) fn hear(&self, now: Timestamp) {
+    fn hear(&self, now: Timestamp) {
         if !self.store.is_local() && self.clock.is_none() {
             self.heard().last = Some((now, Instant::now()));
         }
@@ -197,7 +202,7 @@ impl<S: Store> Core<S> {
     }
 
     pub(crate) async fn reset(&self, key: &[u8]) -> Result<(), Error> {
-        Store::reset(&self.store, self.planned(key).demand(key, 0).scope, key).await?;
+        Store::reset(&self.store, &self.plan.get().scope, key).await?;
         self.queues.nudge(key);
         Ok(())
     }

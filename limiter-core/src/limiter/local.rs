@@ -1,12 +1,7 @@
 //! The calls that an in-process store answers at once.
 
 use super::Limiter;
-use crate::{
-    Decision, Error, Key, Timestamp,
-    key::with_bytes,
-    store::{Adjust, LocalStore},
-    wait::block_on,
-};
+use crate::{Decision, Error, Key, Timestamp, key::with_bytes, store::LocalStore, wait::block_on};
 use std::time::Duration;
 
 /// In-process stores: plain calls, which never block and, on memory, never fail for a cost that fits.
@@ -80,7 +75,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn take_up_to(&self, key: impl Key, most: u64) -> Result<(u64, Decision), Error> {
-        with_bytes(&key, |key| block_on(self.take_up_to_bytes(key, most)))
+        self.blocking().take_up_to(key, most)
     }
 
     /// What a check of one unit would answer; takes nothing.
@@ -107,7 +102,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// As [`check_n`](Self::check_n).
     pub fn peek_n(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
-        with_bytes(&key, |key| block_on(self.peek_bytes(key, cost)))
+        self.blocking().peek_n(key, cost)
     }
 
     /// Takes `cost` units without asking, into at most one full quota of debt: a penalty, or a cost known too late.
@@ -129,7 +124,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn charge(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
-        with_bytes(&key, |key| block_on(self.0.adjust(key, cost, Adjust::Charge)))
+        self.blocking().charge(key, cost)
     }
 
     /// Returns what a take of `cost` units at the instant `taken` ([`Decision::at`]) still holds; it never mints.
@@ -151,7 +146,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn refund(&self, key: impl Key, cost: u64, taken: Timestamp) -> Result<Decision, Error> {
-        with_bytes(&key, |key| block_on(self.0.adjust(key, cost, Adjust::Refund { taken })))
+        self.blocking().refund(key, cost, taken)
     }
 
     /// Forgets a key: all its units are back, and its block is gone. A permit from before it is not to be refunded: it would
@@ -172,7 +167,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn reset(&self, key: impl Key) -> Result<(), Error> {
-        with_bytes(&key, |key| block_on(self.0.reset(key)))
+        self.blocking().reset(key)
     }
 
     /// Denies every take for `key` during `duration` from now, whatever its quota says; zero ends a block.
@@ -197,8 +192,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn block(&self, key: impl Key, duration: Duration) -> Result<Decision, Error> {
-        let now = LocalStore::now(&self.0.store, self.0.clock())?;
-        self.block_until(key, now.saturating_add(duration))
+        self.blocking().block(key, duration)
     }
 
     /// Denies every take for `key` during at least `duration` from now: a block that ends later stays.
@@ -214,7 +208,7 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn block_until(&self, key: impl Key, until: Timestamp) -> Result<Decision, Error> {
-        with_bytes(&key, |key| block_on(self.0.adjust(key, 0, Adjust::Block { until })))
+        self.blocking().block_until(key, until)
     }
 
     /// Drops the states of idle keys, and says how many. Nobody must call it: idle keys are reclaimed as new ones come.
@@ -239,6 +233,6 @@ impl<S: LocalStore> Limiter<S> {
     /// # Errors
     /// [`Error::Store`], which memory never gives.
     pub fn sweep(&self) -> Result<usize, Error> {
-        Ok(LocalStore::sweep(&self.0.store, self.0.clock())?)
+        self.blocking().sweep()
     }
 }

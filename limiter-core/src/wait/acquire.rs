@@ -156,8 +156,6 @@ struct Refused {
     denied: Option<Decision>,
     /// The nudges of the key before that.
     nudged: u64,
-    /// The store is to be asked from the line: one of a key and process talks to a store that is not in this one.
-    asks_in_line: bool,
 }
 
 impl<S: Store> Acquire<S> {
@@ -168,8 +166,7 @@ impl<S: Store> Acquire<S> {
             return AtOnce::Answer(Err(Error::Closed));
         }
         let nudged = queues.nudged(key);
-        let asks_in_line = self.cost > 0 && !self.core.store.is_local();
-        let asks_now = !asks_in_line && (self.cost == 0 || !queues.has(key));
+        let asks_now = !self.asks_in_line() && (self.cost == 0 || !queues.has(key));
         let slot = if asks_now { self.enter() } else { Err(NoSlot) };
         let decided = self.core.with_demand(key, self.cost, |demand| match (fits(demand.quota, self.cost), &slot) {
             (Err(error), _) => Some(Err(error)),
@@ -180,25 +177,30 @@ impl<S: Store> Acquire<S> {
             (Some(Ok(decision)), Ok(slot)) if decision.allowed() => AtOnce::Answer(Ok(self.permit(decision, slot))),
             (Some(Ok(decision)), slot) => {
                 let nudged = nudged + Self::leave(slot.ok().flatten());
-                AtOnce::Wait(Refused { denied: Some(decision), nudged, asks_in_line })
+                AtOnce::Wait(Refused { denied: Some(decision), nudged })
             }
             (Some(Err(error)), _) => AtOnce::Answer(Err(error)),
-            (None, _) => AtOnce::Wait(Refused { denied: None, nudged, asks_in_line }),
+            (None, _) => AtOnce::Wait(Refused { denied: None, nudged }),
         }
+    }
+
+    /// Whether the store is to be asked from the line: one of a key and process talks to a store that is not in this one.
+    fn asks_in_line(&self) -> bool {
+        self.cost > 0 && !self.core.store.is_local()
     }
 
     /// The way through the line of the key.
     async fn in_line(self, refused: Refused) -> Result<Permit<S>, Error> {
         let (core, key) = (&self.core, Arc::<[u8]>::from(self.key.as_slice()));
         let (mut asked, mut seen, mut tries) = (None, None, 0);
-        if refused.asks_in_line {
+        if self.asks_in_line() {
             // Not each of many who come at once asks for a snapshot: the driver does, for all of them.
             seen = Some(Seen { version: 0, state: None, last: true });
         }
         let mut nudged = refused.nudged;
         let mut first_wait = match &refused.denied {
             Some(denied) => Some(self.wait_of(denied, *asked.insert(denied.at()))?),
-            None => refused.asks_in_line.then_some(Duration::ZERO),
+            None => self.asks_in_line().then_some(Duration::ZERO),
         };
         loop {
             if first_wait.is_none() && (self.cost == 0 || !core.queues.has(&key)) {
@@ -220,13 +222,13 @@ impl<S: Store> Acquire<S> {
             let waiter = Waiter::new(self.cost, asked.zip(self.timeout), rank);
             let wait = first_wait.unwrap_or_default();
             let driver = |line: Arc<Line>| {
-                if !refused.asks_in_line {
+                if !self.asks_in_line() {
                     line.note_refusal();
                 }
                 Task::paused(driver::drive(Arc::clone(core), Arc::clone(&key), line, wait))
             };
             let refused_since = first_wait.take().map(|_| nudged);
-            first_wait = refused.asks_in_line.then_some(Duration::ZERO);
+            first_wait = self.asks_in_line().then_some(Duration::ZERO);
             let quota = core.quota(&key);
             let (line, waiter) = match core.queues.join(&key, &quota, waiter, refused_since, seen.take(), driver) {
                 Join::Queued(line, waiter) => (line, waiter),

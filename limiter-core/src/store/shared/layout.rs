@@ -45,7 +45,7 @@ pub(super) const LATEST_STEP_US: u64 = 1_000_000;
 
 /// The words of a slot before those of its rates, and of each rate.
 pub(super) const SLOT_HEADER: usize = 8;
-pub(super) const RATE_WORDS: usize = 10;
+pub(super) const RATE_WORDS: usize = 9;
 
 /// A block: the next one of its chain, and runs of two words.
 pub(super) const BLOCK_WORDS: usize = 32;

@@ -36,8 +36,8 @@ pub(super) const BASE: usize = 5;
 const BLOCKED: usize = 6;
 const RESERVED: usize = 7;
 
-/// The words of a rate: limit, period, option, one that is not used; then its state.
-const STATE: usize = 4;
+/// The words of a rate: limit, period, option; then its state.
+const STATE: usize = 3;
 const FIRST_RUN: usize = STATE + LOG_WORDS;
 
 /// Flags of the word META, above four bits each for algorithm and number of rates.
