@@ -6,11 +6,15 @@
 #[allow(dead_code)]
 #[path = "../replay/main.rs"]
 mod program;
+#[allow(dead_code)]
+#[path = "../../limiter-core/tests/support/random.rs"]
+mod random;
 #[path = "../../limiter-core/tests/servers/mod.rs"]
 mod servers;
 
 use clap::Parser;
 use program::args::Args;
+use random::Rng;
 use servers::{PostgresServer, RedisServer};
 use std::{fmt::Write as _, fs, path::PathBuf, sync::OnceLock};
 
@@ -85,7 +89,7 @@ fn answers(store: &str, trace: &str) -> String {
 
 /// Traces of a thousand events each: one quota or several, every operation, a clock that mostly goes on.
 fn stream(events: usize) -> String {
-    let mut random = Random(7);
+    let mut random = Rng::new(7);
     let mut text = String::new();
     for trace in 0..events.div_ceil(1000) {
         let several = random.one_in(3);
@@ -114,16 +118,10 @@ fn stream(events: usize) -> String {
     text
 }
 
-fn event(
-    text: &mut String,
-    random: &mut Random,
-    names: &[&str],
-    quotas: &[(String, u64)],
-    (now, taken): (u64, &mut u64),
-) {
+fn event(text: &mut String, random: &mut Rng, names: &[&str], quotas: &[(String, u64)], (now, taken): (u64, &mut u64)) {
     let key = ["k", "l", "m"][random.index(3)];
     let place = random.index(names.len());
-    let cost = random.cost(quotas[place].1);
+    let cost = any_cost(random, quotas[place].1);
     let quota = if names.len() > 1 { format!("\"quota\": \"{}\", ", names[place]) } else { String::new() };
     let op = match random.below(20) {
         0..14 => "take",
@@ -137,7 +135,7 @@ fn event(
     match op {
         "take" | "peek" if names.len() > 1 => {
             let demands = names.iter().zip(quotas).map(|(name, (_, capacity))| {
-                let (key, cost) = (["k", "l"][random.index(2)], random.cost(*capacity).min(*capacity));
+                let (key, cost) = (["k", "l"][random.index(2)], any_cost(random, *capacity).min(*capacity));
                 format!("{{\"quota\": \"{name}\", \"key\": \"{key}\", \"cost\": {cost}}}")
             });
             let demands = demands.collect::<Vec<_>>().join(", ");
@@ -159,12 +157,12 @@ fn event(
 }
 
 /// A quota as traces have it, and the most it holds.
-fn quota(random: &mut Random) -> (String, u64) {
+fn quota(random: &mut Rng) -> (String, u64) {
     let algorithm = ["gcra", "fixed_window", "sliding_window", "sliding_log"][random.index(4)];
     let most = [3, 20, 100][random.index(3)];
     let limit = 1 + random.below(most);
     let period = [7, 1009, 1_000_000, 59_999_999, 86_400_000_000][random.index(5)] + random.below(5);
-    let with = |random: &mut Random, limit: u64| match algorithm {
+    let with = |random: &mut Rng, limit: u64| match algorithm {
         "gcra" if random.one_in(2) => format!(", \"burst\": {}", 1 + random.below(2 * limit)),
         "sliding_log" if random.one_in(2) => format!(", \"resolution\": {}", 1 + random.below(12)),
         _ => String::new(),
@@ -177,33 +175,14 @@ fn quota(random: &mut Random) -> (String, u64) {
     (format!("{{\"algorithm\": \"{algorithm}\", \"rates\": [{rates}]}}"), limit)
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    fn index(&mut self, len: usize) -> usize {
-        usize::try_from(self.below(len.try_into().unwrap())).unwrap()
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-
-    fn cost(&mut self, capacity: u64) -> u64 {
-        match self.below(12) {
-            0 => 0,
-            1..9 => 1,
-            9 => capacity,
-            10 => 1 + self.below(capacity),
-            _ => capacity + self.below(2),
-        }
+/// A cost: mostly one unit, now and then one at an edge.
+fn any_cost(random: &mut Rng, capacity: u64) -> u64 {
+    match random.below(12) {
+        0 => 0,
+        1..9 => 1,
+        9 => capacity,
+        10 => 1 + random.below(capacity),
+        _ => capacity + random.below(2),
     }
 }
 

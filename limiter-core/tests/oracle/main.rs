@@ -23,5 +23,7 @@ mod promise;
 mod properties;
 mod random;
 mod reserve;
+#[path = "../support/mod.rs"]
+mod support;
 mod threads;
 mod waiting;

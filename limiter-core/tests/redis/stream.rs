@@ -1,6 +1,9 @@
 //! Random streams of calls, answered by a server and by memory alike, field by field.
 
-use crate::{fresh, support::block_on};
+use crate::{
+    fresh,
+    support::{block_on, random::Rng},
+};
 use limiter_core::{
     Algorithm, Decision, KeyState, MemoryStore, Quota, Rate, RedisStore, Store, Timestamp,
     store::{Adjust, Demand, Scope},
@@ -11,115 +14,74 @@ const START: u64 = 1_760_000_000_000_000;
 const HOUR: u64 = 3_600_000_000;
 const MAX: u64 = Timestamp::MAX.as_micros();
 
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        u64::try_from((u128::from(self.next()) * u128::from(bound)) >> 64).unwrap()
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low + 1)
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
-    }
-
-    fn cost(&mut self, capacity: u64) -> u64 {
-        match self.below(24) {
-            0 => 0,
-            1..=11 => 1,
-            12..=15 => self.between(1, capacity.div_ceil(3)),
-            16..=19 => self.between(1, capacity),
-            20 | 21 => capacity,
-            22 => capacity + 1,
-            _ => self.pick(&[u64::MAX, u64::MAX / 2, 2 * capacity, 2 * capacity + 1]),
-        }
-    }
-
-    /// A quota of one to three rates, small ones and those at the ends of what can be held.
-    fn quota(&mut self, algorithm: Algorithm) -> Quota {
-        loop {
-            let period = match self.below(7) {
-                0 => self.between(1, 20),
-                1 => self.between(20, 2000),
-                2 => self.pick(&[7, 997, 1_000_003, 59_999_999]),
-                3 => 1_000_000,
-                4 => self.between(1, 1_000_000_000),
-                5 => self.between(1, 1 << 49),
-                _ => self.pick(&[60_000_000, HOUR, 24 * HOUR]),
-            };
-            let limit = match self.below(5) {
-                0 => self.between(1, 3),
-                1 | 2 => self.between(1, 20),
-                3 => self.pick(&[7, 97, 100, 997, 1000]),
-                _ => 1 << self.below(52),
-            };
-            let mut rates = vec![(limit, period)];
-            for _ in 0..self.pick(&[0, 0, 0, 1, 1, 2]) {
-                let (limit, period) = *rates.last().unwrap();
-                let longer = period * self.between(2, 6) + self.below(period);
-                let most = u64::try_from(u128::from(limit) * u128::from(longer) / u128::from(period)).unwrap();
-                rates.push((self.between(limit + 1, most.max(limit + 1)), longer));
-            }
-            let rate = |(limit, period): (u64, u64)| {
-                let rate = Rate::new(limit, Duration::from_micros(period)).ok()?;
-                match algorithm {
-                    Algorithm::Gcra if self.one_in(2) => rate.burst(self.between(1, 3 * limit)).ok(),
-                    Algorithm::SlidingLog if self.one_in(3) => {
-                        rate.resolution(u32::try_from(self.between(1, 12)).unwrap()).ok()
-                    }
-                    _ => Some(rate),
-                }
-            };
-            let rates: Option<Vec<Rate>> = rates.into_iter().map(rate).collect();
-            if let Some(Ok(quota)) = rates.map(|rates| Quota::new(algorithm, rates)) {
-                return quota;
-            }
-        }
-    }
-
-    /// The instant of the next call, where decisions have their edges; it steps back now and then where it is `wild`.
-    fn step(&mut self, now: u64, wild: bool, quota: &Quota, last: Option<&Decision>) -> u64 {
-        let rate = self.pick(quota.rates());
-        let period = micros(rate.period());
-        let near = |rng: &mut Self, at: u64| at.saturating_add(rng.below(3)).saturating_sub(1);
-        let next = match self.below(if wild { 100 } else { 90 }) {
-            0..30 => now,
-            30..35 => now + 1,
-            35..55 => now + self.below(2 * period / rate.limit() + 2),
-            55..68 => {
-                let waits =
-                    last.map_or([0, 0], |last| [last.retry_after().map_or(0, micros), micros(last.reset_after())]);
-                let wait = self.pick(&waits);
-                near(self, now.saturating_add(wait))
-            }
-            68..76 => near(self, (now / period + 1) * period),
-            76..86 => now + self.below(period + 1),
-            86..90 => now + self.below(3 * period + 1),
-            90..94 => now.saturating_sub(self.between(1, period)),
-            94 => now.saturating_sub(1),
-            95 => now.saturating_sub(self.below(8 * period + 1)),
-            96 => now.saturating_sub(HOUR),
-            97 => now + HOUR,
-            98 => START,
-            _ => self.pick(&[0, MAX, MAX - 1, MAX - period.min(MAX), period, START, START, START]),
+/// A quota of one to three rates, small ones and those at the ends of what can be held.
+fn quota(rng: &mut Rng, algorithm: Algorithm) -> Quota {
+    loop {
+        let period = match rng.below(7) {
+            0 => rng.between(1, 20),
+            1 => rng.between(20, 2000),
+            2 => *rng.pick(&[7, 997, 1_000_003, 59_999_999]),
+            3 => 1_000_000,
+            4 => rng.between(1, 1_000_000_000),
+            5 => rng.between(1, 1 << 49),
+            _ => *rng.pick(&[60_000_000, HOUR, 24 * HOUR]),
         };
-        if wild { next } else { next.max(now) }.min(MAX)
+        let limit = match rng.below(5) {
+            0 => rng.between(1, 3),
+            1 | 2 => rng.between(1, 20),
+            3 => *rng.pick(&[7, 97, 100, 997, 1000]),
+            _ => 1 << rng.below(52),
+        };
+        let mut rates = vec![(limit, period)];
+        for _ in 0..*rng.pick(&[0, 0, 0, 1, 1, 2]) {
+            let (limit, period) = *rates.last().unwrap();
+            let longer = period * rng.between(2, 6) + rng.below(period);
+            let most = u64::try_from(u128::from(limit) * u128::from(longer) / u128::from(period)).unwrap();
+            rates.push((rng.between(limit + 1, most.max(limit + 1)), longer));
+        }
+        let rate = |(limit, period): (u64, u64)| {
+            let rate = Rate::new(limit, Duration::from_micros(period)).ok()?;
+            match algorithm {
+                Algorithm::Gcra if rng.one_in(2) => rate.burst(rng.between(1, 3 * limit)).ok(),
+                Algorithm::SlidingLog if rng.one_in(3) => {
+                    rate.resolution(u32::try_from(rng.between(1, 12)).unwrap()).ok()
+                }
+                _ => Some(rate),
+            }
+        };
+        let rates: Option<Vec<Rate>> = rates.into_iter().map(rate).collect();
+        if let Some(Ok(quota)) = rates.map(|rates| Quota::new(algorithm, rates)) {
+            return quota;
+        }
     }
+}
+
+/// The instant of the next call, where decisions have their edges; it steps back now and then where it is `wild`.
+fn next_instant(rng: &mut Rng, now: u64, wild: bool, quota: &Quota, last: Option<&Decision>) -> u64 {
+    let rate = *rng.pick(quota.rates());
+    let period = micros(rate.period());
+    let near = |rng: &mut Rng, at: u64| at.saturating_add(rng.below(3)).saturating_sub(1);
+    let next = match rng.below(if wild { 100 } else { 90 }) {
+        0..30 => now,
+        30..35 => now + 1,
+        35..55 => now + rng.below(2 * period / rate.limit() + 2),
+        55..68 => {
+            let waits = last.map_or([0, 0], |last| [last.retry_after().map_or(0, micros), micros(last.reset_after())]);
+            let wait = *rng.pick(&waits);
+            near(rng, now.saturating_add(wait))
+        }
+        68..76 => near(rng, (now / period + 1) * period),
+        76..86 => now + rng.below(period + 1),
+        86..90 => now + rng.below(3 * period + 1),
+        90..94 => now.saturating_sub(rng.between(1, period)),
+        94 => now.saturating_sub(1),
+        95 => now.saturating_sub(rng.below(8 * period + 1)),
+        96 => now.saturating_sub(HOUR),
+        97 => now + HOUR,
+        98 => START,
+        _ => *rng.pick(&[0, MAX, MAX - 1, MAX - period.min(MAX), period, START, START, START]),
+    };
+    if wild { next } else { next.max(now) }.min(MAX)
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -150,35 +112,36 @@ impl Both {
     }
 
     fn run(&self, about: About, seed: u64, number: u64, steps: u64) {
-        let mut rng = Rng(seed.wrapping_add(number << 40));
+        let mut rng = Rng::new(seed.wrapping_add(number << 40));
         let scopes = ["a", "b"].map(|name| Scope::new(format!("{seed} {number} {name}")));
-        let algorithm = |rng: &mut Rng| about.algorithm.unwrap_or_else(|| rng.pick(&Algorithm::ALL));
+        let algorithm = |rng: &mut Rng| about.algorithm.unwrap_or_else(|| *rng.pick(&Algorithm::ALL));
         let mut quotas: [Quota; 2] = [(); 2].map(|()| {
             let algorithm = algorithm(&mut rng);
-            rng.quota(algorithm)
+            quota(&mut rng, algorithm)
         });
         let (mut now, mut last, mut taken) = (START, None::<Decision>, vec![(START, 1)]);
         for step in 0..steps {
             let of = usize::from(rng.one_in(4));
             if about.changes && rng.one_in(8) {
                 let algorithm = algorithm(&mut rng);
-                quotas[of] = rng.quota(algorithm);
+                quotas[of] = quota(&mut rng, algorithm);
             }
-            now = rng.step(now, about.wild, &quotas[of], last.as_ref());
+            now = next_instant(&mut rng, now, about.wild, &quotas[of], last.as_ref());
             let at = Timestamp::from_micros(now);
             let cost = rng.cost(quotas[of].capacity());
-            let key = rng.pick(&[KEYS[0], KEYS[0], KEYS[0], KEYS[1], KEYS[2]]);
+            let key = *rng.pick(&[KEYS[0], KEYS[0], KEYS[0], KEYS[1], KEYS[2]]);
             let demand = Demand::new(&scopes[of], key, &quotas[of], cost);
             let label = || format!("seed {seed}, run {number}, step {step}: {demand:?} at {now}");
             let mut demands = vec![demand];
             if about.several && rng.one_in(2) {
                 let other_cost = rng.cost(quotas[1 - of].capacity());
-                demands.push(Demand::new(&scopes[1 - of], rng.pick(&KEYS), &quotas[1 - of], other_cost));
+                let other_key = KEYS[rng.index(KEYS.len())];
+                demands.push(Demand::new(&scopes[1 - of], other_key, &quotas[1 - of], other_cost));
                 let third = if key == KEYS[1] { KEYS[2] } else { KEYS[1] };
-                demands.push(Demand::new(&scopes[of], third, &quotas[of], rng.pick(&[0, 1, 1, 2])));
+                demands.push(Demand::new(&scopes[of], third, &quotas[of], *rng.pick(&[0, 1, 1, 2])));
             }
-            let (before, before_cost) = if rng.one_in(3) { (now, cost) } else { rng.pick(&taken) };
-            let taken_at = Timestamp::from_micros(rng.pick(&[before, before, before, before.saturating_sub(1)]));
+            let (before, before_cost) = if rng.one_in(3) { (now, cost) } else { *rng.pick(&taken) };
+            let taken_at = Timestamp::from_micros(*rng.pick(&[before, before, before, before.saturating_sub(1)]));
             let back_cost = if rng.one_in(2) { before_cost } else { cost };
             let back = Demand::new(&scopes[of], key, &quotas[of], back_cost);
             let adjust = |demand: Demand<'_>, adjust: Adjust| {

@@ -2,25 +2,15 @@
 //! opened again meanwhile. Logs are long enough to stand in blocks. `LIMITER_STEPS` sets the calls of each stream, 8,000 by
 //! default; `LIMITER_SEED`, a number, makes other streams.
 
-use crate::{folder::Folder, support::block_on};
+use crate::{
+    folder::Folder,
+    support::{block_on, random::Rng},
+};
 use limiter_core::{
     LocalStore, MemoryStore, Quota, SqliteStore, Store, Timestamp,
     store::{Adjust, Demand, Scope},
 };
 use std::env;
-
-/// splitmix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
 
 /// A number that the environment may set.
 fn number(name: &str, default: u64) -> u64 {
@@ -44,7 +34,7 @@ impl Pair {
     }
 
     /// One random call of both, compared.
-    fn step(&mut self, random: &mut Random, scopes: &[Scope], quotas: &[Quota], step_us: u64) {
+    fn step(&mut self, random: &mut Rng, scopes: &[Scope], quotas: &[Quota], step_us: u64) {
         self.now += match random.below(100) {
             0 => return self.reopen(random),
             1..=2 => 50 * step_us,
@@ -53,7 +43,7 @@ impl Pair {
         let now = if random.below(200) == 0 { self.now.saturating_sub(random.below(5_000_000)) } else { self.now };
         let now = Timestamp::from_micros(now);
         let file = &self.files[usize::try_from(random.below(self.files.len() as u64)).unwrap()];
-        let pick = |random: &mut Random, len: usize| usize::try_from(random.below(len as u64)).unwrap();
+        let pick = |random: &mut Rng, len: usize| usize::try_from(random.below(len as u64)).unwrap();
         let keys = [random.below(3), random.below(3)].map(|key| key.to_string().into_bytes());
         let (scope, quota) = (&scopes[pick(random, scopes.len())], &quotas[pick(random, quotas.len())]);
         let cost = match random.below(20) {
@@ -105,7 +95,7 @@ impl Pair {
         }
     }
 
-    fn reopen(&mut self, random: &mut Random) {
+    fn reopen(&mut self, random: &mut Rng) {
         let place = usize::try_from(random.below(self.files.len() as u64)).unwrap();
         self.files[place] = self.folder.store();
     }
@@ -114,7 +104,7 @@ impl Pair {
 fn agree(seed: u64, quotas: &[&str], step_us: u64) {
     let quotas: Vec<Quota> = quotas.iter().map(|text| text.parse().unwrap()).collect();
     let scopes = ["a", "b"].map(Scope::new);
-    let (mut random, mut pair) = (Random(seed + number("LIMITER_SEED", 0)), Pair::new(3));
+    let (mut random, mut pair) = (Rng::new(seed + number("LIMITER_SEED", 0)), Pair::new(3));
     for _ in 0..number("LIMITER_STEPS", 8_000) {
         pair.step(&mut random, &scopes, &quotas, step_us);
     }

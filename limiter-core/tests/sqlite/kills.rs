@@ -1,8 +1,8 @@
 //! Workers that are killed, a thousand times.
 
 use crate::{
-    equality::Random,
     folder::Folder,
+    support::random::Rng,
     worker::{Task, Worker},
 };
 use limiter_core::Limiter;
@@ -36,7 +36,7 @@ impl Told {
 
 /// Kills so many workers, each after some answers or none.
 fn kill(file: &std::path::Path, seed: u64, kills: u64, told: &Told) {
-    let mut random = Random(seed);
+    let mut random = Rng::new(seed);
     for _ in 0..kills {
         let mut worker = Worker::start(Task::ForEver, file, QUOTA, 0);
         for _ in 0..random.below(30) {
