@@ -7,6 +7,7 @@
 use crate::{StoreError, StoreErrorKind};
 use std::{
     future::{Future, pending},
+    pin::Pin,
     sync::{Mutex, OnceLock, PoisonError},
     thread,
 };
@@ -16,12 +17,17 @@ static RUNTIME: OnceLock<Handle> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// Runs `work` on the background thread; the answer can be awaited anywhere.
-pub(crate) async fn run<T, F>(work: F) -> Result<T, StoreError>
+///
+/// Boxed at once: a client library's futures are so deep that a caller's would go beyond the compiler's default
+/// recursion limit with one of them inside.
+pub(crate) fn run<T, F>(work: F) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, F>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, StoreError>> + Send + 'static,
 {
-    runtime()?.spawn(work).await.map_err(failed)?
+    let work: Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>> = Box::pin(work);
+    let running = runtime().map(|runtime| runtime.spawn(work));
+    async move { running?.await.map_err(failed)? }
 }
 
 fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {

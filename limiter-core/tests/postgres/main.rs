@@ -1,5 +1,7 @@
 //! The Postgres store on real servers.
 
+// Lower than the default of 128, so that a caller has room around our futures.
+#![recursion_limit = "96"]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "../servers/mod.rs"]

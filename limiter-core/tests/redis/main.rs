@@ -1,5 +1,7 @@
 //! The Redis store over real servers.
 
+// Lower than the default of 128, so that a caller has room around our futures.
+#![recursion_limit = "96"]
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
