@@ -10,6 +10,6 @@ pub use from_extractor::{
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, PolicyName, RateLimit,
-    RateLimitLayer,
+    CookieKey, ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, MethodKey, Or,
+    OrRefuse, PolicyName, QueryKey, RateLimit, RateLimitLayer,
 };
