@@ -10,6 +10,6 @@ pub use from_extractor::{
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    CookieKey, ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, MethodKey, Or,
-    OrRefuse, PolicyName, QueryKey, RateLimit, RateLimitLayer,
+    ClientAddr, CookieKey, ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor,
+    MethodKey, Or, OrRefuse, PolicyName, ProxyError, QueryKey, RateLimit, RateLimitLayer, TrustedProxies,
 };

@@ -8,7 +8,8 @@ mod service;
 
 pub use future::ResponseFuture;
 pub use key::{
-    CookieKey, ExtensionKey, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, MethodKey, Or, OrRefuse, QueryKey,
+    ClientAddr, CookieKey, ExtensionKey, Global, HeaderKey, IPV6_PREFIX_BITS, IntoKey, KeyError, KeyExtractor,
+    MethodKey, Or, OrRefuse, ProxyError, QueryKey, TrustedProxies, address_group,
 };
 pub use layer::RateLimitLayer;
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};

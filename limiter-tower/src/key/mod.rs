@@ -1,5 +1,6 @@
 //! Whose quota a request is counted under.
 
+mod address;
 mod cookie;
 mod error;
 mod extension;
@@ -11,6 +12,7 @@ mod method;
 mod missing;
 mod query;
 
+pub use address::{ClientAddr, IPV6_PREFIX_BITS, ProxyError, TrustedProxies, address_group};
 pub use cookie::CookieKey;
 pub use error::KeyError;
 pub use extension::ExtensionKey;
