@@ -5,9 +5,11 @@ mod key;
 mod layer;
 mod response;
 mod service;
+mod throttle;
 
 pub use future::ResponseFuture;
 pub use key::{ExtensionKey, Global, HeaderKey, IntoKey, KeyError, KeyExtractor};
 pub use layer::RateLimitLayer;
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};
 pub use service::RateLimit;
+pub use throttle::{Throttle, ThrottleError, ThrottleFuture, ThrottleLayer};

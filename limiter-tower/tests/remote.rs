@@ -4,73 +4,15 @@
 
 mod common;
 
-use common::{Ready, request};
+use common::{Ready, remote::Remote, request};
 use http::StatusCode;
-use limiter_core::{
-    Clock, Decision, Limiter, LocalStore, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
-    store::{Adjust, Demand, DynStore, Scope},
-};
+use limiter_core::{Limiter, MemoryStore, Store, store::DynStore};
 use limiter_tower::RateLimitLayer;
 use std::{
     pin::pin,
     task::{Context, Waker},
 };
 use tower::{Layer, Service, ServiceExt};
-
-/// Memory that answers a turn later, or not at all.
-#[derive(Clone, Default)]
-struct Remote {
-    memory: MemoryStore,
-    is_down: bool,
-}
-
-impl Remote {
-    async fn turn(&self) -> Result<(), StoreError> {
-        tokio::task::yield_now().await;
-        if self.is_down { Err(StoreError::new(StoreErrorKind::Unavailable)) } else { Ok(()) }
-    }
-}
-
-impl Store for Remote {
-    async fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
-        self.turn().await?;
-        LocalStore::take(&self.memory, demands, clock)
-    }
-
-    async fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
-        self.turn().await?;
-        LocalStore::peek(&self.memory, demands, clock)
-    }
-
-    async fn adjust(
-        &self,
-        demand: Demand<'_>,
-        adjust: Adjust,
-        clock: Option<&dyn Clock>,
-    ) -> Result<Decision, StoreError> {
-        self.turn().await?;
-        LocalStore::adjust(&self.memory, demand, adjust, clock)
-    }
-
-    async fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
-        self.turn().await?;
-        LocalStore::reset(&self.memory, scope, key)
-    }
-
-    async fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError> {
-        self.turn().await?;
-        LocalStore::sweep(&self.memory, clock)
-    }
-
-    async fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
-        self.turn().await?;
-        LocalStore::now(&self.memory, clock)
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        LocalStore::is_same(&self.memory, &other.memory)
-    }
-}
 
 fn layer<S: Store>(store: S) -> RateLimitLayer<S> {
     RateLimitLayer::new(Limiter::builder("3/h".parse().unwrap()).store(store).build())

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)] // each test file uses a part of this one
 
+pub mod remote;
+
 use http::{HeaderName, Request, Response};
 use std::{
     convert::Infallible,
