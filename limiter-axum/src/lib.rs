@@ -11,5 +11,7 @@ pub use from_extractor::{
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
     ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, PolicyName, RateLimit,
-    RateLimitLayer,
+    RateLimitLayer, Throttle, ThrottleError, ThrottleLayer,
 };
+#[cfg(feature = "body")]
+pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "body")]
+mod body;
 mod future;
 mod key;
 mod layer;
@@ -7,6 +9,11 @@ mod response;
 mod service;
 mod throttle;
 
+#[cfg(feature = "body")]
+pub use body::{
+    ThrottleRequestBody, ThrottleRequestBodyFuture, ThrottleRequestBodyLayer, ThrottleResponseBody,
+    ThrottleResponseBodyFuture, ThrottleResponseBodyLayer, ThrottledBody,
+};
 pub use future::ResponseFuture;
 pub use key::{ExtensionKey, Global, HeaderKey, IntoKey, KeyError, KeyExtractor};
 pub use layer::RateLimitLayer;

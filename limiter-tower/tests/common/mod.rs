@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub)] // each test file uses a part of this one
 
+pub mod crowd;
 pub mod remote;
 
 use http::{HeaderName, Request, Response};

@@ -5,7 +5,6 @@
 mod clients;
 #[path = "../common/mod.rs"]
 mod common;
-mod crowd;
 mod pace;
 mod readiness;
 mod tower_faults;

@@ -1,6 +1,6 @@
 //! Pace and order in virtual time, to the microsecond; bounds, keys, costs and what a dropped call gives back.
 
-use crate::crowd::{Crowd, Noting, call, limiter, since_start};
+use crate::common::crowd::{Crowd, Noting, call, limiter, since_start};
 use limiter_core::{Error, Limiter};
 use limiter_tower::{KeyError, ThrottleError, ThrottleLayer};
 use std::{error::Error as _, io, time::Duration};

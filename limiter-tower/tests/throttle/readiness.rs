@@ -1,8 +1,10 @@
 //! The contract of `poll_ready`: it only forwards, and who waits for a turn holds no place of the inner service.
 
-use crate::{
-    common::{Ready, remote::Remote, request},
+use crate::common::{
+    Ready,
     crowd::{Crowd, Noting, call, limiter},
+    remote::Remote,
+    request,
 };
 use limiter_core::Limiter;
 use limiter_tower::{ThrottleError, ThrottleLayer};
