@@ -12,5 +12,7 @@ pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
     ClientAddr, CookieKey, ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor,
     MethodKey, Or, OrRefuse, Policy, PolicyError, PolicyName, ProxyError, QueryKey, RateLimit, RateLimitLayer,
-    TrustedProxies, Verdict,
+    Throttle, ThrottleError, ThrottleLayer, TrustedProxies, Verdict,
 };
+#[cfg(feature = "body")]
+pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};

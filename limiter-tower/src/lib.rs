@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod announced;
+#[cfg(feature = "body")]
+mod body;
 mod future;
 mod key;
 mod layer;
@@ -8,8 +10,14 @@ mod policy;
 mod question;
 mod response;
 mod service;
+mod throttle;
 mod verdict;
 
+#[cfg(feature = "body")]
+pub use body::{
+    ThrottleRequestBody, ThrottleRequestBodyFuture, ThrottleRequestBodyLayer, ThrottleResponseBody,
+    ThrottleResponseBodyFuture, ThrottleResponseBodyLayer, ThrottledBody,
+};
 pub use future::ResponseFuture;
 pub use key::{
     ClientAddr, CookieKey, ExtensionKey, Global, HeaderKey, IPV6_PREFIX_BITS, IntoKey, KeyError, KeyExtractor,
@@ -19,4 +27,5 @@ pub use layer::RateLimitLayer;
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};
 pub use policy::{Policy, PolicyError};
 pub use service::RateLimit;
+pub use throttle::{Throttle, ThrottleError, ThrottleFuture, ThrottleLayer};
 pub use verdict::Verdict;
