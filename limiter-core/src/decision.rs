@@ -184,18 +184,15 @@ impl Decision {
     #[must_use]
     pub fn part(&self, place: usize) -> Self {
         let rates = self.rates.iter().filter(|rate| rate.demand() == place);
-        let rates: SmallVec<[RateState; 4]> = rates.map(|rate| RateState { demand: 0, ..*rate }).collect();
+        let rates: SmallVec<[RateState; 2]> = rates.map(RateState::alone).collect();
         let is_denied = self.denied & (1 << place.min(63)) != 0;
-        let by_rates = rates.iter().map(|rate| rate.retry_after_us).max().unwrap_or(0);
-        let others = is_denied && by_rates == 0; // a block, or those who wait ahead
-        Self {
-            at: self.at,
-            wait: if others { self.wait } else { Wait::Micros(if is_denied { by_rates } else { 0 }) },
-            denied: u64::from(is_denied),
-            blocked_us: if others { self.blocked_us } else { 0 },
-            behind_waiters: others && self.behind_waiters,
-            rates,
-        }
+        let by_rates = rates.iter().map(RateState::retry_after_us).max().unwrap_or(0);
+        let (wait, block) = match (is_denied, by_rates) {
+            (false, _) => (0, 0),
+            (true, 0) => (self.wait, self.block), // a block, or those who wait ahead
+            (true, wait) => (wait, 0),
+        };
+        Self { at: self.at, wait, denied: u64::from(is_denied), block, rates }
     }
 
     /// Whether the request was denied because others wait for the same key already; a check does not overtake them.
