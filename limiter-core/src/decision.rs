@@ -155,6 +155,44 @@ impl Decision {
         (0..64).filter(|bit| self.denied & (1 << bit) != 0)
     }
 
+    /// What the decision was on the demand at `place`, counted from 0, as if it had been asked alone at that instant: of a
+    /// decision over several keys, who denied, and how long it alone would have.
+    ///
+    /// Of a block, and of those who wait ahead, only the longest wait over all demands is known; it stands for each
+    /// demand that denied for that reason.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let user = Limiter::builder("5/day".parse()?).store(store.clone()).name("user").build();
+    /// let everybody = Limiter::builder("1/day".parse()?).store(store).name("everybody").build();
+    /// let both = Limiter::all([user.on("ada"), everybody.on(())]);
+    /// both.check()?;
+    /// let denied = both.check()?;
+    /// assert!(denied.part(0).allowed() && denied.part(0).remaining() == 4);
+    /// assert!(!denied.part(1).allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn part(&self, place: usize) -> Self {
+        let rates = self.rates.iter().filter(|rate| rate.demand() == place);
+        let rates: SmallVec<[RateState; 4]> = rates.map(|rate| RateState { demand: 0, ..*rate }).collect();
+        let is_denied = self.denied & (1 << place.min(63)) != 0;
+        let by_rates = rates.iter().map(|rate| rate.retry_after_us).max().unwrap_or(0);
+        let others = is_denied && by_rates == 0; // a block, or those who wait ahead
+        Self {
+            at: self.at,
+            wait: if others { self.wait } else { Wait::Micros(if is_denied { by_rates } else { 0 }) },
+            denied: u64::from(is_denied),
+            blocked_us: if others { self.blocked_us } else { 0 },
+            behind_waiters: others && self.behind_waiters,
+            rates,
+        }
+    }
+
     /// Whether the request was denied because others wait for the same key already; a check does not overtake them.
     ///
     /// ```

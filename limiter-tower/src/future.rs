@@ -1,14 +1,16 @@
 //! The answer to come: the inner service's with header fields added, or the layer's own.
 
-use crate::response::{Answers, Fields};
+use crate::{
+    question::Failure,
+    response::{add_to, denied, failed},
+    verdict::Verdict,
+};
 use http::{Request, Response, request::Parts};
-use limiter_core::{Decision, Error};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tower_service::Service;
@@ -30,21 +32,20 @@ pin_project! {
     where
         Svc: Service<Request<ReqBody>>,
     {
-        Asking { answer: Answer, request: Option<Asked<Svc, ReqBody>> },
-        Inner { #[pin] future: Svc::Future, fields: Option<Fields> },
+        Asking { answer: Answer, request: Option<Asking<Svc, ReqBody>> },
+        Inner { #[pin] future: Svc::Future, verdict: Option<Verdict> },
         Own { response: Option<Response<ResBody>> },
     }
 }
 
 /// The answer of a store that is not in this process.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Decision, Error>> + Send>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Verdict, Failure>> + Send>>;
 
 /// A request that a store is asked about, and the service that is ready for it.
-pub(crate) struct Asked<Svc, ReqBody> {
+pub(crate) struct Asking<Svc, ReqBody> {
     pub(crate) head: Parts,
     pub(crate) body: ReqBody,
     pub(crate) service: Svc,
-    pub(crate) answers: Arc<Answers>,
 }
 
 impl<Svc, ReqBody, ResBody> ResponseFuture<Svc, ReqBody, ResBody>
@@ -52,13 +53,13 @@ where
     Svc: Service<Request<ReqBody>>,
 {
     /// Waits for the store's answer first.
-    pub(crate) fn asking(answer: Answer, request: Asked<Svc, ReqBody>) -> Self {
+    pub(crate) fn asking(answer: Answer, request: Asking<Svc, ReqBody>) -> Self {
         Self { stage: Stage::Asking { answer, request: Some(request) } }
     }
 
     /// The inner service's response, with the fields of the decision that let the request in.
-    pub(crate) fn inner(future: Svc::Future, fields: Option<Fields>) -> Self {
-        Self { stage: Stage::Inner { future, fields } }
+    pub(crate) fn inner(future: Svc::Future, verdict: Option<Verdict>) -> Self {
+        Self { stage: Stage::Inner { future, verdict } }
     }
 
     /// The layer's own answer, at once.
@@ -69,24 +70,22 @@ where
 
 /// Lets an admitted request through to `service`, with the decision in its extensions; else the layer's own answer.
 pub(crate) fn pass<Svc, ReqBody, ResBody>(
-    decision: Result<Decision, Error>,
+    decided: Result<Verdict, Failure>,
     service: &mut Svc,
     mut head: Parts,
     body: ReqBody,
-    answers: Arc<Answers>,
 ) -> ResponseFuture<Svc, ReqBody, ResBody>
 where
     Svc: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: From<String>,
 {
-    match decision {
-        Ok(decision) if decision.allowed() => {
-            head.extensions.insert(decision.clone());
-            let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, Some(Fields::new(answers, decision)))
+    match decided {
+        Ok(verdict) if verdict.allowed() => {
+            head.extensions.insert(verdict.clone());
+            ResponseFuture::inner(service.call(Request::from_parts(head, body)), Some(verdict))
         }
-        Ok(denial) => ResponseFuture::own(answers.denied(&denial)),
-        Err(error) => ResponseFuture::own(answers.failed(&error)),
+        Ok(denial) => ResponseFuture::own(denied(&denial)),
+        Err(Failure { error, parts }) => ResponseFuture::own(failed(&error, &parts)),
     }
 }
 
@@ -102,14 +101,14 @@ where
         loop {
             let next = match stage.as_mut().project() {
                 StageProjection::Asking { answer, request } => {
-                    let decision = ready!(answer.as_mut().poll(cx));
-                    let Some(Asked { head, body, mut service, answers }) = request.take() else { return Poll::Pending };
-                    pass(decision, &mut service, head, body, answers).stage
+                    let decided = ready!(answer.as_mut().poll(cx));
+                    let Some(Asking { head, body, mut service }) = request.take() else { return Poll::Pending };
+                    pass(decided, &mut service, head, body).stage
                 }
-                StageProjection::Inner { future, fields } => {
+                StageProjection::Inner { future, verdict } => {
                     let mut response = ready!(future.poll(cx))?;
-                    if let Some(fields) = fields.take() {
-                        fields.add_to(response.headers_mut());
+                    if let Some(verdict) = verdict.take() {
+                        add_to(&verdict, response.headers_mut());
                     }
                     return Poll::Ready(Ok(response));
                 }

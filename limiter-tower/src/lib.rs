@@ -1,13 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod announced;
 mod future;
 mod key;
 mod layer;
+mod policy;
+mod question;
 mod response;
 mod service;
+mod verdict;
 
 pub use future::ResponseFuture;
-pub use key::{ExtensionKey, Global, HeaderKey, IntoKey, KeyError, KeyExtractor};
+pub use key::{
+    ClientAddr, CookieKey, ExtensionKey, Global, HeaderKey, IPV6_PREFIX_BITS, IntoKey, KeyError, KeyExtractor,
+    MethodKey, Or, OrRefuse, ProxyError, QueryKey, TrustedProxies, address_group,
+};
 pub use layer::RateLimitLayer;
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};
+pub use policy::{Policy, PolicyError};
 pub use service::RateLimit;
+pub use verdict::Verdict;

@@ -8,15 +8,15 @@ mod alloc;
 
 use alloc::{Allocations, watch};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
-use limiter_core::{Decision, Limiter};
-use limiter_tower::{FieldSet, Generation, HeaderKey, RateLimitLayer};
+use limiter_core::Limiter;
+use limiter_tower::{FieldSet, Generation, HeaderKey, RateLimitLayer, Verdict};
 use std::{
     convert::Infallible,
     future::{Ready, ready},
     pin::pin,
     task::{Context, Poll, Waker},
 };
-use tower::{Layer, Service};
+use tower::{Layer, Service, service_fn};
 
 /// Answers 200 with an empty body, without an allocation.
 #[derive(Clone)]
@@ -69,12 +69,18 @@ fn layer(quota: &str) -> RateLimitLayer {
     RateLimitLayer::new(Limiter::parse(quota).unwrap())
 }
 
-/// What it takes to put a decision into the extensions of a request that has none.
+/// What it takes to put a verdict into the extensions of a request that has none.
 fn extension() -> Allocations {
-    let decision = Limiter::parse("9/h").unwrap().check("ada").unwrap();
+    let (sent, received) = std::sync::mpsc::channel();
+    let mut service = layer("9/h").layer(service_fn(move |request: Request<()>| {
+        sent.send(request.extensions().get::<Verdict>().unwrap().clone()).unwrap();
+        ready(Ok(Response::new(String::new())))
+    }));
+    of_call(&mut service, request);
+    let verdict = received.recv().unwrap();
     watch(|| {
         let mut extensions = Extensions::new();
-        extensions.insert::<Decision>(decision);
+        extensions.insert(verdict);
         extensions
     })
     .1
@@ -100,7 +106,7 @@ fn the_bare_service_allocates_nothing() {
 #[test]
 fn an_admission_allocates_its_extension_and_its_fields_only() {
     let extension = extension();
-    assert_eq!(extension.count, 3, "the map, its table, the decision");
+    assert_eq!(extension.count, 3, "the map, its table, the verdict");
     let map = headers(&["ratelimit-policy", "ratelimit"]);
     assert_eq!(map.count, 2, "its indices, its entries");
     let value = r#""default";r=999999998;t=1"#.len();

@@ -9,7 +9,7 @@ mod support;
 
 use http::{HeaderMap, Request, Response, StatusCode};
 use limiter_core::{Decision, Limiter, ManualClock, Quota, Rate, RateState, Timestamp};
-use limiter_tower::{FieldSet, Generation, PolicyName, RateLimitLayer};
+use limiter_tower::{FieldSet, Generation, PolicyName, RateLimitLayer, Verdict};
 use random::Rng;
 use std::{cmp::Reverse, collections::BTreeMap, convert::Infallible, time::Duration};
 use support::fields::{dictionary, integer, integers, strings};
@@ -54,7 +54,8 @@ impl Subject {
         let layer = layer.cost(|request| request.headers["x-cost"].to_str().unwrap().parse().unwrap());
         let echo = service_fn(async |request: Request<()>| {
             let mut response = Response::new(String::new());
-            response.extensions_mut().insert(request.extensions().get::<Decision>().unwrap().clone());
+            let verdict = request.extensions().get::<Verdict>().unwrap();
+            response.extensions_mut().insert(verdict.decision().clone());
             Ok(response)
         });
         let service = BoxCloneSyncService::new(layer.layer(echo));
