@@ -10,7 +10,7 @@ pub use from_extractor::{
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    ClientAddr, CookieKey, ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor,
-    MethodKey, Or, OrRefuse, Policy, PolicyError, PolicyName, ProxyError, QueryKey, RateLimit, RateLimitLayer,
-    TrustedProxies, Verdict,
+    Answer, ClientAddr, CookieKey, ExtensionKey, FieldSet, Format, Generation, Global, HeaderKey, IntoKey, KeyError,
+    KeyExtractor, MethodKey, Or, OrRefuse, Policy, PolicyError, PolicyName, ProxyError, QueryKey, RateLimit,
+    RateLimitLayer, Reason, Refusal, TrustedProxies, Verdict, exposed_headers,
 };

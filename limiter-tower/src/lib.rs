@@ -1,15 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 mod announced;
+mod answer;
 mod future;
 mod key;
 mod layer;
 mod policy;
 mod question;
-mod response;
 mod service;
 mod verdict;
 
+pub use answer::{Answer, Format, Reason, Refusal, exposed_headers};
 pub use future::ResponseFuture;
 pub use key::{
     ClientAddr, CookieKey, ExtensionKey, Global, HeaderKey, IPV6_PREFIX_BITS, IntoKey, KeyError, KeyExtractor,
