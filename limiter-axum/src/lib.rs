@@ -6,7 +6,7 @@ mod key;
 
 pub use extract::{Limited, NotLimited};
 pub use from_extractor::{
-    FromExtractor, FromExtractorFuture, FromExtractorLayer, from_extractor, from_extractor_with_state,
+    ExtractedKey, FromExtractor, FromExtractorFuture, FromExtractorLayer, from_extractor, from_extractor_with_state,
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
