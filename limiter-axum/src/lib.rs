@@ -10,9 +10,9 @@ pub use from_extractor::{
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    ClientAddr, CookieKey, ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor,
-    MethodKey, Or, OrRefuse, Policy, PolicyError, PolicyName, ProxyError, QueryKey, RateLimit, RateLimitLayer,
-    Throttle, ThrottleError, ThrottleLayer, TrustedProxies, Verdict,
+    Answer, ClientAddr, CookieKey, ExtensionKey, FieldSet, Format, Generation, Global, HeaderKey, IntoKey, KeyError,
+    KeyExtractor, MethodKey, Or, OrRefuse, Policy, PolicyError, PolicyName, ProxyError, QueryKey, RateLimit,
+    RateLimitLayer, Reason, Refusal, Throttle, ThrottleError, ThrottleLayer, TrustedProxies, Verdict, exposed_headers,
 };
 #[cfg(feature = "body")]
 pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};

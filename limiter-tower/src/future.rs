@@ -1,8 +1,8 @@
 //! The answer to come: the inner service's with header fields added, or the layer's own.
 
 use crate::{
+    answer::{Answers, add_to},
     question::Failure,
-    response::{add_to, denied, failed},
     verdict::Verdict,
 };
 use http::{Request, Response, request::Parts};
@@ -11,6 +11,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tower_service::Service;
@@ -46,6 +47,7 @@ pub(crate) struct Asking<Svc, ReqBody> {
     pub(crate) head: Parts,
     pub(crate) body: ReqBody,
     pub(crate) service: Svc,
+    pub(crate) answers: Arc<Answers>,
 }
 
 impl<Svc, ReqBody, ResBody> ResponseFuture<Svc, ReqBody, ResBody>
@@ -74,6 +76,7 @@ pub(crate) fn pass<Svc, ReqBody, ResBody>(
     service: &mut Svc,
     mut head: Parts,
     body: ReqBody,
+    answers: &Answers,
 ) -> ResponseFuture<Svc, ReqBody, ResBody>
 where
     Svc: Service<Request<ReqBody>, Response = Response<ResBody>>,
@@ -82,10 +85,11 @@ where
     match decided {
         Ok(verdict) if verdict.allowed() => {
             head.extensions.insert(verdict.clone());
-            ResponseFuture::inner(service.call(Request::from_parts(head, body)), Some(verdict))
+            let future = service.call(Request::from_parts(head, body));
+            ResponseFuture::inner(future, answers.on_admissions.then_some(verdict))
         }
-        Ok(denial) => ResponseFuture::own(denied(&denial)),
-        Err(Failure { error, parts }) => ResponseFuture::own(failed(&error, &parts)),
+        Ok(denial) => ResponseFuture::own(answers.denied(&head, &denial)),
+        Err(failure) => ResponseFuture::own(answers.failed(&head, &failure)),
     }
 }
 
@@ -102,8 +106,9 @@ where
             let next = match stage.as_mut().project() {
                 StageProjection::Asking { answer, request } => {
                     let decided = ready!(answer.as_mut().poll(cx));
-                    let Some(Asking { head, body, mut service }) = request.take() else { return Poll::Pending };
-                    pass(decided, &mut service, head, body).stage
+                    let Some(asking) = request.take() else { return Poll::Pending };
+                    let Asking { head, body, mut service, answers } = asking;
+                    pass(decided, &mut service, head, body, &answers).stage
                 }
                 StageProjection::Inner { future, verdict } => {
                     let mut response = ready!(future.poll(cx))?;

@@ -1,9 +1,14 @@
 //! The layer: what is limited, by which key, at which cost, and how that is told.
 
-use crate::{FieldSet, Policy, PolicyError, PolicyName, RateLimit, announced::AnnouncedByQuota, key::KeyExtractor};
+use crate::{
+    FieldSet, Policy, PolicyError, PolicyName, RateLimit,
+    announced::AnnouncedByQuota,
+    answer::{Answer, Answers, Jitter},
+    key::KeyExtractor,
+};
 use http::request::Parts;
 use limiter_core::{Limiter, MemoryStore, Store};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 /// Puts a rate limit before an HTTP service; see the [crate's documentation](crate).
@@ -32,6 +37,7 @@ pub(crate) struct Settings<S: Store> {
     /// At least one.
     pub(crate) policies: Vec<Listed<S>>,
     fields: FieldSet,
+    pub(crate) answers: Arc<Answers>,
 }
 
 /// A policy of the layer, and what clients are told of it.
@@ -56,7 +62,8 @@ impl<S: Store> RateLimitLayer<S> {
     /// ```
     pub fn new(policy: impl Into<Policy<S>>) -> Self {
         let fields = FieldSet::default();
-        Self(Arc::new(Settings { policies: vec![Listed::new(policy.into(), fields)], fields }))
+        let policies = vec![Listed::new(policy.into(), fields)];
+        Self(Arc::new(Settings { policies, fields, answers: Arc::default() }))
     }
 
     /// Adds a policy. All policies that take part in a request are decided in one step, all or nothing: what one of
@@ -170,6 +177,63 @@ impl<S: Store> RateLimitLayer<S> {
         })
     }
 
+    /// Says what is left on denials only; admitted requests get no header fields. Without this they do.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).fields_on_denials_only();
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fields_on_denials_only(self) -> Self {
+        self.with_answers(|answers| answers.on_admissions = false)
+    }
+
+    /// How requests that are not let through are answered: a ready-made [`Format`](crate::Format), or a closure that
+    /// makes any response of a [`Refusal`](crate::Refusal). [`Format::Problem`](crate::Format::Problem) by default.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Format, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).answer(Format::Grpc);
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn answer(self, answer: impl Answer) -> Self {
+        self.with_answers(|answers| answers.by = Arc::new(answer))
+    }
+
+    /// Adds a random part of `most` to each denial's `Retry-After`, so that those who were denied together do not come
+    /// again together; none by default.
+    ///
+    /// It only ever adds, so that who waits as told is still admitted. The `t` of the `RateLimit` field stays as it is.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).retry_jitter(Duration::from_secs(10));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn retry_jitter(self, most: Duration) -> Self {
+        self.with_answers(|answers| answers.jitter = Some(Jitter::new(most)))
+    }
+
+    fn with_answers(self, change: impl FnOnce(&mut Answers)) -> Self {
+        self.with(|settings| change(Arc::make_mut(&mut settings.answers)))
+    }
+
     fn with_first(self, change: impl FnOnce(Policy<S>) -> Policy<S>) -> Self {
         self.with(|settings| {
             if let Some(first) = settings.policies.first_mut() {
@@ -240,6 +304,10 @@ impl<S: Store> fmt::Debug for RateLimitLayer<S> {
 impl<S: Store> fmt::Debug for Settings<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policies: Vec<&Policy<S>> = self.policies.iter().map(|listed| &listed.policy).collect();
-        f.debug_struct("Settings").field("policies", &policies).field("fields", &self.fields).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("policies", &policies)
+            .field("fields", &self.fields)
+            .field("answers", &self.answers)
+            .finish()
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod announced;
+mod answer;
 #[cfg(feature = "body")]
 mod body;
 mod future;
@@ -8,11 +9,11 @@ mod key;
 mod layer;
 mod policy;
 mod question;
-mod response;
 mod service;
 mod throttle;
 mod verdict;
 
+pub use answer::{Answer, Format, Reason, Refusal, exposed_headers};
 #[cfg(feature = "body")]
 pub use body::{
     ThrottleRequestBody, ThrottleRequestBodyFuture, ThrottleRequestBodyLayer, ThrottleResponseBody,

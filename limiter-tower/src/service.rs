@@ -4,7 +4,6 @@ use crate::{
     future::{Asking, ResponseFuture, pass},
     layer::Settings,
     question::Question,
-    response::no_key,
 };
 use http::{Request, Response};
 use limiter_core::{MemoryStore, Store};
@@ -65,17 +64,17 @@ where
         let question = match Question::new(&self.settings, &head) {
             Ok(Some(question)) => question,
             Ok(None) => return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None),
-            Err(error) => return ResponseFuture::own(no_key(&error)),
+            Err(error) => return ResponseFuture::own(self.settings.answers.no_key(&head, &error)),
         };
         if self.settings.is_local() {
-            return pass(question.decide_now(&self.settings), &mut self.inner, head, body);
+            return pass(question.decide_now(&self.settings), &mut self.inner, head, body, &self.settings.answers);
         }
-        let settings = Arc::clone(&self.settings);
+        let (settings, answers) = (Arc::clone(&self.settings), Arc::clone(&self.settings.answers));
         let answer = Box::pin(async move { question.decide(&settings).await });
         // The service that was polled ready goes along; its clone stays, to be polled for the next request.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::asking(answer, Asking { head, body, service })
+        ResponseFuture::asking(answer, Asking { head, body, service, answers })
     }
 }
 
