@@ -10,6 +10,6 @@ pub use from_extractor::{
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, Policy, PolicyError,
-    PolicyName, RateLimit, RateLimitLayer, Verdict,
+    Event, ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, Outcome, Policy,
+    PolicyError, PolicyName, RateLimit, RateLimitLayer, TrueCost, Verdict,
 };

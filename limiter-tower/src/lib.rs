@@ -1,19 +1,24 @@
 #![doc = include_str!("../README.md")]
 
 mod announced;
+mod event;
 mod future;
 mod key;
 mod layer;
+mod outcome;
 mod policy;
 mod question;
 mod response;
+mod ruling;
 mod service;
 mod verdict;
 
+pub use event::{Event, Outcome};
 pub use future::ResponseFuture;
 pub use key::{ExtensionKey, Global, HeaderKey, IntoKey, KeyError, KeyExtractor};
 pub use layer::RateLimitLayer;
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};
+pub use outcome::TrueCost;
 pub use policy::{Policy, PolicyError};
 pub use service::RateLimit;
 pub use verdict::Verdict;

@@ -9,10 +9,37 @@ use limiter_core::{
     Error,
     http::{self as text, Generation},
 };
+use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// Why a request does not reach the inner service.
+#[allow(clippy::large_enum_variant)] // moved but a few times, where a box would cost every denial an allocation
+pub(crate) enum Refusal {
+    Denied(Verdict),
+    /// Nothing could be decided about a request that `parts` took part in.
+    Undecided {
+        error: Error,
+        parts: SmallVec<[Arc<Announced>; 1]>,
+    },
+    NoKey(KeyError),
+    Blocked,
+}
+
+impl Refusal {
+    pub(crate) fn response<B: From<String>>(&self) -> Response<B> {
+        match self {
+            Self::Denied(verdict) => denied(verdict),
+            Self::Undecided { error, parts } => failed(error, parts),
+            Self::NoKey(error) => problem(error.status(), about_blank(error.status(), error.detail())),
+            Self::Blocked => {
+                problem(StatusCode::FORBIDDEN, about_blank(StatusCode::FORBIDDEN, "requests like this one are blocked"))
+            }
+        }
+    }
+}
+
 /// 429 (RFC 6585 §4), which names the policies that denied.
-pub(crate) fn denied<B: From<String>>(verdict: &Verdict) -> Response<B> {
+fn denied<B: From<String>>(verdict: &Verdict) -> Response<B> {
     let violated = verdict.states().filter(|state| state.retry_after.is_some()).map(|state| state.name);
     let mut response = problem(StatusCode::TOO_MANY_REQUESTS, text::quota_exceeded(violated, None));
     if let Some(wait) = verdict.decision().retry_after() {
@@ -22,8 +49,7 @@ pub(crate) fn denied<B: From<String>>(verdict: &Verdict) -> Response<B> {
     response
 }
 
-/// The answer where nothing could be decided about a request that `parts` took part in.
-pub(crate) fn failed<B: From<String>>(error: &Error, parts: &[Arc<Announced>]) -> Response<B> {
+fn failed<B: From<String>>(error: &Error, parts: &[Arc<Announced>]) -> Response<B> {
     match *error {
         Error::NeverFits { cost, capacity, part } => {
             let place = part.unwrap_or(0);
@@ -37,11 +63,6 @@ pub(crate) fn failed<B: From<String>>(error: &Error, parts: &[Arc<Announced>]) -
         }
         _ => problem(StatusCode::SERVICE_UNAVAILABLE, text::temporary_reduced_capacity(None)),
     }
-}
-
-/// The answer to a request whose key cannot be told.
-pub(crate) fn no_key<B: From<String>>(error: &KeyError) -> Response<B> {
-    problem(error.status(), about_blank(error.status(), error.detail()))
 }
 
 /// Says on the inner service's response what is left. One that has its own `Retry-After` (a denial by a layer further

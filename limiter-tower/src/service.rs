@@ -1,10 +1,11 @@
 //! The service: one decision a request, made in `call`.
 
 use crate::{
-    future::{Asking, ResponseFuture, pass},
+    event::Event,
+    future::{Asking, ResponseFuture, follow},
     layer::Settings,
     question::Question,
-    response::no_key,
+    response::Refusal,
 };
 use http::{Request, Response};
 use limiter_core::{MemoryStore, Store};
@@ -62,20 +63,27 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
-        let question = match Question::new(&self.settings, &head) {
-            Ok(Some(question)) => question,
-            Ok(None) => return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None),
-            Err(error) => return ResponseFuture::own(no_key(&error)),
-        };
-        if self.settings.is_local() {
-            return pass(question.decide_now(&self.settings), &mut self.inner, head, body);
+        let settings = &self.settings;
+        if settings.block.as_ref().is_some_and(|is_refused| is_refused(&head)) {
+            settings.tell(Event::blocked);
+            return ResponseFuture::own(Refusal::Blocked.response());
         }
-        let settings = Arc::clone(&self.settings);
-        let answer = Box::pin(async move { question.decide(&settings).await });
+        if settings.skip.as_ref().is_some_and(|is_free| is_free(&head)) {
+            return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
+        }
+        let question = match Question::new(settings, &head) {
+            Ok(question) => question,
+            Err(error) => return ResponseFuture::own(Refusal::NoKey(error).response()),
+        };
+        if settings.is_local() {
+            return follow(settings.rule_now(&question), &mut self.inner, head, body);
+        }
+        let settings = Arc::clone(settings);
+        let ruling = Box::pin(async move { settings.rule(question).await });
         // The service that was polled ready goes along; its clone stays, to be polled for the next request.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::asking(answer, Asking { head, body, service })
+        ResponseFuture::asking(ruling, Asking { head, body, service })
     }
 }
 

@@ -34,6 +34,11 @@ impl<S: Store> Permit<S> {
         Self { core, key, cost, decision, slot, start }
     }
 
+    /// The permit of a check that began when the limiter had been restarted `start` times.
+    pub(crate) fn of_check(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: &Decision, start: u64) -> Self {
+        Self { core, key, cost, decision: decision.clone(), slot: None, start }
+    }
+
     /// The decision that granted the units.
     #[must_use]
     pub fn decision(&self) -> &Decision {
@@ -78,6 +83,14 @@ impl<S: Store> Permit<S> {
     /// As [`refund`](Self::refund).
     pub fn refund_blocking(self) -> Result<Decision, Error> {
         block_on(self.refund())
+    }
+
+    /// [`refund`](Self::refund) for where nothing can be awaited, a `drop` above all. Should the store fail, the units
+    /// stay taken.
+    pub fn refund_detached(self) {
+        Task::start(async move {
+            let _ = self.refund().await;
+        });
     }
 
     /// Corrects the cost to what the work really took: the difference is returned, or charged without asking, into at
