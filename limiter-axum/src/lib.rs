@@ -10,6 +10,7 @@ pub use from_extractor::{
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    Event, ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, Outcome, Policy,
-    PolicyError, PolicyName, RateLimit, RateLimitLayer, TrueCost, Verdict,
+    ClientAddr, CookieKey, Event, ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError,
+    KeyExtractor, MethodKey, Or, OrRefuse, Outcome, Policy, PolicyError, PolicyName, ProxyError, QueryKey, RateLimit,
+    RateLimitLayer, TrueCost, TrustedProxies, Verdict,
 };

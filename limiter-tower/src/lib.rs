@@ -15,7 +15,10 @@ mod verdict;
 
 pub use event::{Event, Outcome};
 pub use future::ResponseFuture;
-pub use key::{ExtensionKey, Global, HeaderKey, IntoKey, KeyError, KeyExtractor};
+pub use key::{
+    ClientAddr, CookieKey, ExtensionKey, Global, HeaderKey, IPV6_PREFIX_BITS, IntoKey, KeyError, KeyExtractor,
+    MethodKey, Or, OrRefuse, ProxyError, QueryKey, TrustedProxies, address_group,
+};
 pub use layer::RateLimitLayer;
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};
 pub use outcome::TrueCost;

@@ -1,53 +1,29 @@
-//! What a request through the layer allocates: nothing of its own but the extension's box and the headers'.
+//! What a request allocates: on its way in nothing but what its key, its extension and its header fields need; a denial
+//! no more than an admission and the answer itself.
 
-#![allow(clippy::unwrap_used, unsafe_code)] // a global allocator is unsafe to implement
+#![allow(clippy::unwrap_used, clippy::panic)]
 
-use http::{HeaderMap, HeaderValue, Request, Response, request::Parts};
+#[path = "support/alloc.rs"]
+mod alloc;
+
+use alloc::{Allocations, watch};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
 use limiter_core::Limiter;
-use limiter_tower::{FieldSet, RateLimitLayer};
+use limiter_tower::{FieldSet, Generation, HeaderKey, RateLimitLayer, Verdict};
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     convert::Infallible,
     future::{Ready, ready},
     pin::pin,
     task::{Context, Poll, Waker},
 };
-use tower::{Layer, Service};
+use tower::{Layer, Service, service_fn};
 
-struct Counting;
-
-thread_local!(static COUNT: Cell<usize> = const { Cell::new(0) });
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations<R>(work: impl FnOnce() -> R) -> usize {
-    let before = COUNT.with(Cell::get);
-    let result = work();
-    let count = COUNT.with(Cell::get) - before;
-    drop(result);
-    count
-}
-
+/// Answers 200 with an empty body, without an allocation.
 #[derive(Clone)]
-struct Empty;
+struct Bare;
 
-impl Service<Request<()>> for Empty {
+impl Service<Request<()>> for Bare {
     type Response = Response<String>;
     type Error = Infallible;
     type Future = Ready<Result<Response<String>, Infallible>>;
@@ -61,50 +37,138 @@ impl Service<Request<()>> for Empty {
     }
 }
 
-fn respond(
-    service: &mut impl Service<Request<()>, Response = Response<String>, Error = Infallible>,
-) -> Response<String> {
-    let mut response = pin!(service.call(Request::new(())));
-    match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(response)) => response,
-        Poll::Pending => unreachable!("memory answers at once"),
-    }
+/// What a call allocates, once everything it can keep is there.
+fn of_call<S>(service: &mut S, request: impl Fn() -> Request<()>) -> (StatusCode, Allocations)
+where
+    S: Service<Request<()>, Response = Response<String>, Error = Infallible>,
+{
+    let mut call = || {
+        let request = request();
+        let mut cx = Context::from_waker(Waker::noop());
+        watch(|| {
+            assert!(service.poll_ready(&mut cx).is_ready());
+            match pin!(service.call(request)).poll(&mut cx) {
+                Poll::Ready(Ok(response)) => response,
+                Poll::Pending => panic!("an in-process store answers at once"),
+            }
+        })
+    };
+    call();
+    let (response, allocations) = call();
+    (response.status(), allocations)
+}
+
+fn request() -> Request<()> {
+    Request::builder().header("x-api-key", "0123456789abcdef").body(()).unwrap()
+}
+
+fn key() -> HeaderKey {
+    HeaderKey::new(HeaderName::from_static("x-api-key"))
 }
 
 fn layer(quota: &str) -> RateLimitLayer {
-    RateLimitLayer::new(Limiter::parse(quota).unwrap()).key(|_: &Parts| "a key that lies in memory")
+    RateLimitLayer::new(Limiter::parse(quota).unwrap())
 }
 
-/// What a map and two header values cost by themselves.
-fn headers_alone() -> usize {
-    allocations(|| {
+/// What it takes to put a verdict into the extensions of a request that has none.
+fn extension() -> Allocations {
+    let seen = Cell::new(None);
+    let inner = service_fn(|request: Request<()>| {
+        seen.set(request.extensions().get::<Verdict>().cloned());
+        ready(Ok::<_, Infallible>(Response::new(String::new())))
+    });
+    let response = pin!(layer("9/h").layer(inner).call(request())).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(response.is_ready());
+    let verdict = seen.take().unwrap();
+    watch(|| {
+        let mut extensions = Extensions::new();
+        extensions.insert(verdict);
+        extensions
+    })
+    .1
+}
+
+/// What it takes to put as many values into the headers of a response that has none.
+fn headers(names: &[&'static str]) -> Allocations {
+    watch(|| {
         let mut headers = HeaderMap::new();
-        headers.append("ratelimit-policy", HeaderValue::from_static("made when the layer was"));
-        headers.append("ratelimit", HeaderValue::try_from(String::from(r#""default";r=1;t=1"#)).unwrap());
+        for name in names {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(""));
+        }
         headers
     })
+    .1
 }
 
 #[test]
-fn an_admission_allocates_the_extension_and_the_headers_only() {
-    let mut bare = layer("1000000/s").fields(FieldSet::NONE).layer(Empty);
-    respond(&mut bare); // the key's state
-    let extensions = allocations(|| {
-        let mut extensions = http::Extensions::new();
-        extensions.insert([0_u64; 50]);
-        extensions
-    });
-    assert_eq!(allocations(|| respond(&mut bare)), extensions);
-
-    let mut told = layer("1000000/s").layer(Empty);
-    respond(&mut told);
-    assert!(allocations(|| respond(&mut told)) <= extensions + headers_alone());
+fn the_bare_service_allocates_nothing() {
+    assert_eq!(of_call(&mut Bare, request), (StatusCode::OK, Allocations::default()));
 }
 
 #[test]
-fn a_denial_allocates_no_more_than_its_body_and_headers() {
-    let mut service = layer("1/h").layer(Empty);
-    respond(&mut service);
-    let denial = allocations(|| respond(&mut service));
-    assert!(denial <= headers_alone() + 2, "{denial}"); // the body, and Retry-After
+fn an_admission_allocates_its_extension_and_its_fields_only() {
+    let extension = extension();
+    assert_eq!(extension.count, 3, "the map, its table, the verdict");
+    let map = headers(&["ratelimit-policy", "ratelimit"]);
+    assert_eq!(map.count, 2, "its indices, its entries");
+    let value = r#""default";r=999999998;t=1"#.len();
+
+    for keyed in [layer("1000000000/s"), layer("1000000000/s").key(key())] {
+        let (status, all) = of_call(&mut keyed.clone().fields(FieldSet::NONE).layer(Bare), request);
+        assert_eq!((status, all), (StatusCode::OK, extension));
+
+        let (status, all) = of_call(&mut keyed.layer(Bare), request);
+        assert_eq!((status, all.count), (StatusCode::OK, 6), "and one for RateLimit; RateLimit-Policy is shared");
+        assert_eq!(all.count, extension.count + map.count + 1);
+        assert!(all.bytes <= extension.bytes + map.bytes + value, "{all:?}");
+    }
+}
+
+#[test]
+fn every_algorithm_and_several_rates_allocate_the_same() {
+    for quota in ["fixed_window 1000000/h", "sliding_window 1000000/h", "sliding_log 1000000/h", "90000/s, 1000000/h"] {
+        let (status, all) = of_call(&mut layer(quota).key(key()).layer(Bare), request);
+        assert_eq!((status, all.count), (StatusCode::OK, 6), "{quota}");
+    }
+}
+
+#[test]
+fn a_request_with_extensions_of_its_own_needs_one_for_the_verdict() {
+    let with_extension = || {
+        let mut request = request();
+        request.extensions_mut().insert(7_u8);
+        request
+    };
+    let (_, all) = of_call(&mut layer("1000000000/s").fields(FieldSet::NONE).layer(Bare), with_extension);
+    assert_eq!(all.count, 1);
+}
+
+#[test]
+fn a_key_costs_what_its_closure_makes_it_of() {
+    let number = |request: &Parts| request.headers.len() as u64;
+    let text = |request: &Parts| request.headers["x-api-key"].to_str().unwrap().to_owned();
+    let layer = || layer("1000000000/s");
+    for (layer, expected) in [(layer().key(number), 3), (layer().key(text), 4)] {
+        assert_eq!(of_call(&mut layer.fields(FieldSet::NONE).layer(Bare), request).1.count, expected);
+    }
+}
+
+#[test]
+fn a_denial_allocates_no_more_than_an_admission_and_its_answer() {
+    let (_, admitted) = of_call(&mut layer("1000000000/s").key(key()).layer(Bare), request);
+    let (status, denied) = of_call(&mut layer("1/h").key(key()).layer(Bare), request);
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    // No extension (3), a map of the same size (2), RateLimit (1), Retry-After (2), the body (1).
+    assert_eq!((admitted.count, denied.count), (6, 6));
+
+    let (_, silent) = of_call(&mut layer("1/h").fields(FieldSet::NONE).layer(Bare), request);
+    assert_eq!(silent.count, 5, "the map (2), Retry-After (2), the body (1)");
+}
+
+#[test]
+fn each_value_of_the_older_generations_is_one_allocation() {
+    for (generation, values) in [(Generation::DraftB, 1), (Generation::DraftA, 3), (Generation::Legacy, 3)] {
+        let (_, all) = of_call(&mut layer("1000000000/s").fields(generation).layer(Bare), request);
+        assert_eq!(all.count, 5 + values, "{generation:?}");
+    }
 }
