@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Ready, remote::Remote, request};
+use common::{Ready, Remote, request};
 use http::StatusCode;
 use limiter_core::{Limiter, MemoryStore, Store, store::DynStore};
 use limiter_tower::RateLimitLayer;
@@ -49,7 +49,7 @@ async fn nothing_reaches_the_service_before_the_store_has_answered() {
 #[tokio::test]
 async fn a_store_that_is_down_is_a_503_and_never_a_429() {
     let inner = Ready::default();
-    let service = layer(Remote { is_down: true, ..Remote::default() }).layer(inner.clone());
+    let service = layer(Remote::down()).layer(inner.clone());
     assert_eq!(service.oneshot(request()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(inner.calls(), 0);
 }

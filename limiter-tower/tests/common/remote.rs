@@ -1,4 +1,4 @@
-//! A store that is not in this process, as far as anybody can tell.
+//! A store that is not in this process, as far as the layer can tell.
 
 use limiter_core::{
     Clock, Decision, LocalStore, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
@@ -9,10 +9,14 @@ use limiter_core::{
 #[derive(Clone, Default)]
 pub struct Remote {
     pub memory: MemoryStore,
-    pub is_down: bool,
+    is_down: bool,
 }
 
 impl Remote {
+    pub fn down() -> Self {
+        Self { is_down: true, ..Self::default() }
+    }
+
     async fn turn(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
         if self.is_down { Err(StoreError::new(StoreErrorKind::Unavailable)) } else { Ok(()) }

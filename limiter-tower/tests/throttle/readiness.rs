@@ -1,9 +1,8 @@
 //! The contract of `poll_ready`: it only forwards, and who waits for a turn holds no place of the inner service.
 
 use crate::common::{
-    Ready,
+    Ready, Remote,
     crowd::{Crowd, Noting, call, limiter},
-    remote::Remote,
     request,
 };
 use limiter_core::Limiter;
