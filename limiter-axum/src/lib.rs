@@ -3,6 +3,8 @@
 mod extract;
 mod from_extractor;
 mod key;
+#[cfg(feature = "ws")]
+mod ws;
 
 pub use extract::{Limited, NotLimited};
 pub use from_extractor::{
@@ -17,3 +19,5 @@ pub use limiter_tower::{
 };
 #[cfg(feature = "body")]
 pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};
+#[cfg(feature = "ws")]
+pub use ws::{LimitedSocket, close_frame};
