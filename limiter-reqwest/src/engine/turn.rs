@@ -31,11 +31,13 @@ impl<S: Store> Turn<'_, S> {
         let mut waited = Duration::ZERO;
         let mut is_paced = self.cost > 0 && self.host.seems_paced();
         loop {
+            let _at_pace = is_paced.then(|| self.host.enter_pace());
             let mut place = None;
             if is_paced {
                 let granted = self.policy.pace.acquire(&self.key).timeout(self.left(waited)).await;
                 let granted = granted.map_err(|error| self.after(waited, error))?;
                 waited += granted.waited();
+                let _ = self.host.is_paced(granted.decision().at()); // for those to come
                 place = Some(granted);
             }
             let granted = self.policy.limiter.acquire(&self.key).cost(self.cost).timeout(self.left(waited)).await;

@@ -22,6 +22,7 @@ pub(crate) struct Host {
     pub(crate) name: Box<str>,
     known: Mutex<Known>,
     in_line: AtomicUsize,
+    at_pace: AtomicUsize,
     in_flight: AtomicUsize,
 }
 
@@ -57,13 +58,16 @@ impl Host {
             name: name.into(),
             known: Mutex::default(),
             in_line: AtomicUsize::new(0),
+            at_pace: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
         }
     }
 
-    /// Whether requests seem to have to come back one after the other: the store is asked before it is believed.
+    /// Whether requests seem to have to come back one after the other; also as long as some still do, whom nobody is to
+    /// overtake.
     pub(crate) fn seems_paced(&self) -> bool {
-        self.lock().paced_about_until.is_some_and(|until| Instant::now() < until)
+        self.at_pace.load(Ordering::Relaxed) > 0
+            || self.lock().paced_about_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Whether requests granted at `granted` come back one after the other; `None` where somebody else may have been
@@ -122,11 +126,17 @@ impl Host {
         self.seems_paced() || self.lock().refused_again > 0
     }
 
-    pub(crate) fn enter_line(self: &Arc<Self>) -> InLine {
-        self.in_line.fetch_add(1, Ordering::Relaxed);
-        InLine(Arc::clone(self))
+    /// Counts a request that waits for its turn.
+    pub(crate) fn enter_line(&self) -> Counting<'_> {
+        Counting::new(&self.in_line)
     }
 
+    /// Counts a request that comes back one after the other.
+    pub(crate) fn enter_pace(&self) -> Counting<'_> {
+        Counting::new(&self.at_pace)
+    }
+
+    /// Counts a request that was sent and has no answer yet.
     pub(crate) fn enter_flight(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
@@ -146,13 +156,19 @@ impl Known {
     }
 }
 
-/// A request that waits for its turn, until dropped.
-#[derive(Debug)]
-pub(crate) struct InLine(Arc<Host>);
+/// One more, until dropped.
+pub(crate) struct Counting<'a>(&'a AtomicUsize);
 
-impl Drop for InLine {
+impl<'a> Counting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counting<'_> {
     fn drop(&mut self) {
-        self.0.in_line.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
