@@ -197,3 +197,80 @@ async fn a_pause_of_a_shared_quota_holds_all_its_hosts() {
     clock.advance(seconds(5));
     end_at_pace(tasks, &clock, Duration::from_millis(10)).await;
 }
+
+/// The pauses that one answer after the other asks for, each of whose requests comes right after the pause before.
+async fn pauses_after(answers: &[ResponseTemplate]) -> Vec<Duration> {
+    let (limiter, clock) = virtual_limiter("sliding_log 100/s");
+    let server = MockServer::start().await;
+    let client = client(RateLimitMiddleware::new(limiter.clone()));
+    let mut pauses = Vec::new();
+    for answer in answers {
+        server.reset().await;
+        Mock::given(any()).respond_with(answer.clone()).mount(&server).await;
+        get(&client, &server).await;
+        pauses.push(blocked_for(&limiter, &server));
+        clock.advance(blocked_for(&limiter, &server).max(UNSAID)); // one request a unit comes back
+    }
+    pauses
+}
+
+#[tokio::test]
+async fn who_is_refused_again_right_after_waiting_as_told_waits_longer_each_time() {
+    let (one, five) = (answer(429, &[("retry-after", "1")]), answer(503, &[("retry-after", "5")]));
+    let again = pauses_after(&[one.clone(), one.clone(), one.clone(), five.clone(), five.clone()]).await;
+    assert_eq!(again, [seconds(1), seconds(2), seconds(4), seconds(40), seconds(80)]);
+    let admitted_between = pauses_after(&[one.clone(), one.clone(), answer(200, &[]), one.clone(), one]).await;
+    assert_eq!(admitted_between, [seconds(1), seconds(2), Duration::ZERO, seconds(1), seconds(2)]);
+    let capped = pauses_after(&vec![five; 12]).await;
+    assert_eq!(capped.last(), Some(&DEFAULT_CAP));
+}
+
+#[tokio::test]
+async fn a_429_that_does_not_say_pauses_for_a_unit_and_longer_each_time() {
+    let silent = answer(429, &[]);
+    let again = pauses_after(&[silent.clone(), silent.clone(), silent, answer(200, &[])]).await;
+    assert_eq!(again, [UNSAID, 2 * UNSAID, 4 * UNSAID, Duration::ZERO]);
+    for told in [answer(429, &[("retry-after", "0")]), answer(429, &[("age", "1"), ("ratelimit", "\"a\";r=0;t=30")])] {
+        assert_eq!(pauses_after(&[told]).await, [UNSAID]);
+    }
+    for other in [503, 413, 500, 403] {
+        assert_eq!(pauses_after(&[answer(other, &[])]).await, [Duration::ZERO], "{other}");
+    }
+}
+
+#[tokio::test]
+async fn answers_to_what_was_sent_before_the_pause_do_not_lengthen_it() {
+    let (limiter, _) = virtual_limiter("sliding_log 100/s");
+    let client = client(RateLimitMiddleware::new(limiter.clone()));
+    let server = MockServer::start().await;
+    let slow = answer(429, &[("retry-after", "5")]).set_delay(Duration::from_millis(300));
+    Mock::given(any()).respond_with(slow).mount(&server).await;
+    let tasks: Vec<Task> = (0..4).map(|_| tokio::spawn(status(client.clone(), server.uri().into()))).collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 429);
+    }
+    assert_eq!(blocked_for(&limiter, &server), seconds(5));
+}
+
+#[tokio::test]
+async fn contradictory_huge_negative_past_and_far_future_values() {
+    let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    for (fields, expected) in [
+        // Two of one field: the first one.
+        ([("retry-after", "3"), ("x-retry-after", "9")].as_slice(), seconds(3)),
+        // A pause that the newer generation does not ask for is none.
+        (&[("ratelimit", r#""a";r=5;t=9"#), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "9")], UNSAID),
+        // Negative ones say nothing.
+        (&[("retry-after", "-5"), ("ratelimit", r#""a";r=0;t=4"#)], seconds(4)),
+        (&[("x-ratelimit-remaining", "-1"), ("x-ratelimit-reset", "9")], UNSAID),
+        // The past is no pause that was told, the far future the longest one.
+        (&[("retry-after", "Sun, 06 Nov 1994 08:49:36 GMT"), date], UNSAID),
+        (&[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT"), date], DEFAULT_CAP),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111776"), date], DEFAULT_CAP),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1000000000"), date], DEFAULT_CAP),
+        (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "99999999999999999999999999")], DEFAULT_CAP),
+        (&[("retry-after", "9999999999999999999999999999999999999999")], DEFAULT_CAP),
+    ] {
+        assert_eq!(pause_after(429, fields).await, expected, "{fields:?}");
+    }
+}

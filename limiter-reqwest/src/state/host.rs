@@ -106,6 +106,9 @@ impl Host {
         if has_waited {
             let right_after = known.paced_until.is_some_and(|until| granted < until);
             known.refused_again = if is_refusal && right_after { known.refused_again.saturating_add(1) } else { 0 };
+            if !is_refusal {
+                known.paused_until = None; // it was long enough
+            }
         }
         known.refused_again
     }
@@ -205,6 +208,7 @@ mod tests {
         assert_eq!(host.answered(many, true, at(5)), 2);
         assert_eq!(host.answered(StatusCode::OK, false, at(4)), 2); // from before that pause
         assert_eq!(host.answered(StatusCode::OK, false, at(5)), 0);
+        assert_eq!(host.answered(many, true, at(6)), 0); // was let in between
         paused(&host, 6, 7);
         assert_eq!(host.answered(many, true, at(100)), 0); // long after
     }
