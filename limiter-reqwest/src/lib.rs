@@ -2,6 +2,7 @@
 
 mod error;
 mod key;
+pub mod learn;
 mod middleware;
 mod obey;
 
