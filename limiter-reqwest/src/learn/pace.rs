@@ -201,10 +201,10 @@ mod tests {
         let (mut now, mut waits) = (0.0, Vec::new());
         for _ in 0..5 {
             let (refused, wait) = refuse(&mut pace, now, None);
-            waits.push(wait.round() as u64);
+            waits.push(wait.round());
             now = refused;
         }
-        assert_eq!(waits, [1, 2, 4, 6, 6]);
+        assert_eq!(waits, [1.0, 2.0, 4.0, 6.0, 6.0]);
         assert!(pace.is_stopped() && pace.limit().is_none());
         admit(&mut pace, now, 1);
         assert!(!pace.is_stopped() && pace.limit().is_some() && pace.rate() < 1.0);
