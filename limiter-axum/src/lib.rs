@@ -6,10 +6,13 @@ mod key;
 
 pub use extract::{Limited, NotLimited};
 pub use from_extractor::{
-    FromExtractor, FromExtractorFuture, FromExtractorLayer, from_extractor, from_extractor_with_state,
+    ExtractedKey, FromExtractor, FromExtractorFuture, FromExtractorLayer, from_extractor, from_extractor_with_state,
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, PolicyName, RateLimit,
-    RateLimitLayer,
+    Answer, ClientAddr, CookieKey, ExtensionKey, FieldSet, Format, Generation, Global, HeaderKey, IntoKey, KeyError,
+    KeyExtractor, MethodKey, Or, OrRefuse, Policy, PolicyError, PolicyName, ProxyError, QueryKey, RateLimit,
+    RateLimitLayer, Reason, Refusal, Throttle, ThrottleError, ThrottleLayer, TrustedProxies, Verdict, exposed_headers,
 };
+#[cfg(feature = "body")]
+pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};

@@ -1,8 +1,11 @@
 //! The answer to come: the inner service's with header fields added, or the layer's own.
 
-use crate::response::{Answers, Fields};
+use crate::{
+    answer::{Answers, add_to},
+    question::Failure,
+    verdict::Verdict,
+};
 use http::{Request, Response, request::Parts};
-use limiter_core::{Decision, Error};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -30,17 +33,17 @@ pin_project! {
     where
         Svc: Service<Request<ReqBody>>,
     {
-        Asking { answer: Answer, request: Option<Asked<Svc, ReqBody>> },
-        Inner { #[pin] future: Svc::Future, fields: Option<Fields> },
+        Asking { answer: Answer, request: Option<Asking<Svc, ReqBody>> },
+        Inner { #[pin] future: Svc::Future, verdict: Option<Verdict> },
         Own { response: Option<Response<ResBody>> },
     }
 }
 
 /// The answer of a store that is not in this process.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Decision, Error>> + Send>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Verdict, Failure>> + Send>>;
 
 /// A request that a store is asked about, and the service that is ready for it.
-pub(crate) struct Asked<Svc, ReqBody> {
+pub(crate) struct Asking<Svc, ReqBody> {
     pub(crate) head: Parts,
     pub(crate) body: ReqBody,
     pub(crate) service: Svc,
@@ -52,13 +55,13 @@ where
     Svc: Service<Request<ReqBody>>,
 {
     /// Waits for the store's answer first.
-    pub(crate) fn asking(answer: Answer, request: Asked<Svc, ReqBody>) -> Self {
+    pub(crate) fn asking(answer: Answer, request: Asking<Svc, ReqBody>) -> Self {
         Self { stage: Stage::Asking { answer, request: Some(request) } }
     }
 
     /// The inner service's response, with the fields of the decision that let the request in.
-    pub(crate) fn inner(future: Svc::Future, fields: Option<Fields>) -> Self {
-        Self { stage: Stage::Inner { future, fields } }
+    pub(crate) fn inner(future: Svc::Future, verdict: Option<Verdict>) -> Self {
+        Self { stage: Stage::Inner { future, verdict } }
     }
 
     /// The layer's own answer, at once.
@@ -69,24 +72,24 @@ where
 
 /// Lets an admitted request through to `service`, with the decision in its extensions; else the layer's own answer.
 pub(crate) fn pass<Svc, ReqBody, ResBody>(
-    decision: Result<Decision, Error>,
+    decided: Result<Verdict, Failure>,
     service: &mut Svc,
     mut head: Parts,
     body: ReqBody,
-    answers: Arc<Answers>,
+    answers: &Answers,
 ) -> ResponseFuture<Svc, ReqBody, ResBody>
 where
     Svc: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: From<String>,
 {
-    match decision {
-        Ok(decision) if decision.allowed() => {
-            head.extensions.insert(decision.clone());
+    match decided {
+        Ok(verdict) if verdict.allowed() => {
+            head.extensions.insert(verdict.clone());
             let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, Some(Fields::new(answers, decision)))
+            ResponseFuture::inner(future, answers.on_admissions.then_some(verdict))
         }
-        Ok(denial) => ResponseFuture::own(answers.denied(&denial)),
-        Err(error) => ResponseFuture::own(answers.failed(&error)),
+        Ok(denial) => ResponseFuture::own(answers.denied(&head, &denial)),
+        Err(failure) => ResponseFuture::own(answers.failed(&head, &failure)),
     }
 }
 
@@ -102,14 +105,15 @@ where
         loop {
             let next = match stage.as_mut().project() {
                 StageProjection::Asking { answer, request } => {
-                    let decision = ready!(answer.as_mut().poll(cx));
-                    let Some(Asked { head, body, mut service, answers }) = request.take() else { return Poll::Pending };
-                    pass(decision, &mut service, head, body, answers).stage
+                    let decided = ready!(answer.as_mut().poll(cx));
+                    let Some(asking) = request.take() else { return Poll::Pending };
+                    let Asking { head, body, mut service, answers } = asking;
+                    pass(decided, &mut service, head, body, &answers).stage
                 }
-                StageProjection::Inner { future, fields } => {
+                StageProjection::Inner { future, verdict } => {
                     let mut response = ready!(future.poll(cx))?;
-                    if let Some(fields) = fields.take() {
-                        fields.add_to(response.headers_mut());
+                    if let Some(verdict) = verdict.take() {
+                        add_to(&verdict, response.headers_mut());
                     }
                     return Poll::Ready(Ok(response));
                 }

@@ -1,9 +1,9 @@
 //! The service: one decision a request, made in `call`.
 
 use crate::{
-    future::{Asked, ResponseFuture, pass},
+    future::{Asking, ResponseFuture, pass},
     layer::Settings,
-    response::no_key,
+    question::Question,
 };
 use http::{Request, Response};
 use limiter_core::{MemoryStore, Store};
@@ -61,24 +61,20 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
-        let Settings { limiter, key, cost, answers } = &*self.settings;
-        let key = match key.key(&head) {
-            Ok(Some(key)) => key,
+        let question = match Question::new(&self.settings, &head) {
+            Ok(Some(question)) => question,
             Ok(None) => return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None),
-            Err(error) => return ResponseFuture::own(no_key(&error)),
+            Err(error) => return ResponseFuture::own(self.settings.answers.no_key(&head, &error)),
         };
-        let cost = cost.as_ref().map_or(1, |cost| cost(&head));
-        let answers = limiter.with_quota_of(&key, |quota| answers.of(quota));
-        if limiter.store().is_local() {
-            let decision = limiter.blocking().check_n(&key, cost); // which never blocks there
-            return pass(decision, &mut self.inner, head, body, answers);
+        if self.settings.is_local() {
+            return pass(question.decide_now(&self.settings), &mut self.inner, head, body, &self.settings.answers);
         }
-        let limiter = limiter.clone();
-        let answer = Box::pin(async move { limiter.check_n_async(key, cost).await });
+        let (settings, answers) = (Arc::clone(&self.settings), Arc::clone(&self.settings.answers));
+        let answer = Box::pin(async move { question.decide(&settings).await });
         // The service that was polled ready goes along; its clone stays, to be polled for the next request.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::asking(answer, Asked { head, body, service, answers })
+        ResponseFuture::asking(answer, Asking { head, body, service, answers })
     }
 }
 

@@ -80,6 +80,14 @@ impl<S: Store> Permit<S> {
         block_on(self.refund())
     }
 
+    /// [`refund`](Self::refund) for where nothing can be awaited, a `drop` above all. Should the store fail, the units
+    /// stay taken.
+    pub fn refund_detached(self) {
+        Task::start(async move {
+            let _ = self.refund().await;
+        });
+    }
+
     /// Corrects the cost to what the work really took: the difference is returned, or charged without asking, into at
     /// most one full quota of debt.
     ///

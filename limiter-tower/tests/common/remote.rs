@@ -1,0 +1,65 @@
+//! A store that is not in this process, as far as the layer can tell.
+
+use limiter_core::{
+    Clock, Decision, LocalStore, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
+    store::{Adjust, Demand, Scope},
+};
+
+/// Memory that answers a turn later, or not at all.
+#[derive(Clone, Default)]
+pub struct Remote {
+    pub memory: MemoryStore,
+    is_down: bool,
+}
+
+impl Remote {
+    pub fn down() -> Self {
+        Self { is_down: true, ..Self::default() }
+    }
+
+    async fn turn(&self) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
+        if self.is_down { Err(StoreError::new(StoreErrorKind::Unavailable)) } else { Ok(()) }
+    }
+}
+
+impl Store for Remote {
+    async fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+        self.turn().await?;
+        LocalStore::take(&self.memory, demands, clock)
+    }
+
+    async fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
+        self.turn().await?;
+        LocalStore::peek(&self.memory, demands, clock)
+    }
+
+    async fn adjust(
+        &self,
+        demand: Demand<'_>,
+        adjust: Adjust,
+        clock: Option<&dyn Clock>,
+    ) -> Result<Decision, StoreError> {
+        self.turn().await?;
+        LocalStore::adjust(&self.memory, demand, adjust, clock)
+    }
+
+    async fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
+        self.turn().await?;
+        LocalStore::reset(&self.memory, scope, key)
+    }
+
+    async fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError> {
+        self.turn().await?;
+        LocalStore::sweep(&self.memory, clock)
+    }
+
+    async fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
+        self.turn().await?;
+        LocalStore::now(&self.memory, clock)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        LocalStore::is_same(&self.memory, &other.memory)
+    }
+}
