@@ -1,7 +1,8 @@
 //! Finding the limit of a server that does not tell it.
 //!
-//! Nothing here reads a clock, waits or sends: a [`Pace`] is told what happened and says when the next request may go,
-//! so any client can use it. One `Pace` is one limit: one host, or whatever else shares a limit there.
+//! A [`Pace`] reads no clock, does not wait and sends nothing: it is told what happened and says when the next request may go,
+//! so any client can use it. One `Pace` is one limit: one host, or whatever else shares a limit there. A [`Line`] is a
+//! `Pace` that tasks wait for.
 //!
 //! ```
 //! use limiter_core::Timestamp;
@@ -67,8 +68,10 @@
 //! flows share a link; what they know is not stored.
 
 mod estimate;
+mod line;
 mod pace;
 mod settings;
 
+pub use line::{Going, Learned, Line, Turn};
 pub use pace::{Pace, Sent};
 pub use settings::Learning;

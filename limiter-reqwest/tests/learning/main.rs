@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
 
+mod line;
 #[path = "../../../limiter-core/tests/support/random.rs"]
 #[allow(dead_code)]
 mod random;
