@@ -222,7 +222,7 @@ impl Estimate {
         let (lowest, highest) = (limit * (1.0 - self.spread), limit * (1.0 + self.spread));
         let (middle, apart) = between(low, high);
         let middle = if low < highest && high > lowest {
-            self.spread = apart.clamp(self.spread / 2.0, self.spread * 0.75);
+            self.spread = apart.clamp(self.spread / 4.0, self.spread * 0.75);
             between(low, high.min(highest)).0
         } else {
             self.spread = apart.max(self.spread / 2.0);

@@ -24,6 +24,8 @@ pub struct Pace {
     origin: Option<Timestamp>,
     next: f64,
     stopped: Option<Stopped>,
+    /// How late requests go on the average: wakers are late, and so is the next by as much.
+    lag: f64,
     /// What was sent before belongs to an earlier stop.
     resumed: f64,
 }
@@ -54,7 +56,7 @@ impl Pace {
     #[must_use]
     pub fn new(settings: Learning) -> Self {
         let estimate = Estimate::new(settings);
-        Self { settings, estimate, origin: None, next: 0.0, stopped: None, resumed: 0.0 }
+        Self { settings, estimate, origin: None, next: 0.0, stopped: None, lag: 0.0, resumed: 0.0 }
     }
 
     /// How long the next request has to wait; `None` where the answer to one that is on its way decides that.
@@ -81,8 +83,14 @@ impl Pace {
         let interval = 1.0 / self.estimate.rate();
         let late = now - self.next;
         let paced = first || late <= interval.max(SLACK);
-        let slack = if interval < FINE { SLACK } else { 0.0 };
-        self.next = self.next.max(now - slack).min(now) + interval;
+        if interval < FINE {
+            self.next = self.next.max(now - SLACK).min(now) + interval;
+        } else {
+            if paced && !first && self.stopped.is_none() {
+                self.lag += (late.clamp(0.0, interval / 4.0) - self.lag) / 8.0;
+            }
+            self.next = now + interval - self.lag.min(interval / 4.0);
+        }
         if first {
             self.estimate.begin(now);
         } else if !paced && self.stopped.is_none() {
