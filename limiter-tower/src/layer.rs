@@ -30,7 +30,7 @@ use tower_layer::Layer;
 /// # }
 /// ```
 #[must_use = "a layer limits nothing until it is applied"]
-pub struct RateLimitLayer<S: Store = MemoryStore>(Arc<Settings<S>>);
+pub struct RateLimitLayer<S: Store = MemoryStore>(pub(crate) Arc<Settings<S>>);
 
 /// What a layer and its services share.
 #[derive(Clone)]
@@ -68,9 +68,14 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn new(policy: impl Into<Policy<S>>) -> Self {
+        Self::of([policy.into()])
+    }
+
+    /// A layer of policies that can be decided together.
+    pub(crate) fn of(policies: impl IntoIterator<Item = Policy<S>>) -> Self {
         let fields = FieldSet::default();
         Self(Arc::new(Settings {
-            policies: vec![Listed::new(policy.into(), fields)],
+            policies: policies.into_iter().map(|policy| Listed::new(policy, fields)).collect(),
             fields,
             answers: Arc::default(),
             block: None,
