@@ -126,7 +126,7 @@ impl MemoryStore {
     fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Decision {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.place(hash)]);
-        let now = self.time(clock);
+        let now = self.time(clock, &mut shard);
         if let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates())
             && let ([meter], Some(empty_at)) = (&meters[..], shard.bucket(hash, quota_id(demand.quota)))
         {
@@ -163,7 +163,7 @@ impl MemoryStore {
         places.dedup();
         let mut shards: SmallVec<[MutexGuard<'_, Shard>; 8]> =
             places.iter().map(|&place| lock(&self.0.shards[place])).collect();
-        let now = self.time(clock);
+        let now = self.time_of_all(clock, &mut shards);
         let shard_of = |hash: u64| places.binary_search(&self.place(hash)).unwrap_or(0);
 
         let mut loaded: SmallVec<[Loaded; 8]> = demands
@@ -216,16 +216,27 @@ impl MemoryStore {
     ) -> R {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.place(hash)]);
-        let now = self.time(clock);
+        let now = self.time(clock, &mut shard);
         let mut loaded = shard.load(hash, demand, now.at);
         let result = change(&mut loaded.state, now.at);
         shard.store(hash, demand, loaded, now, is_written);
         result
     }
 
+    /// The time, read under the lock of the shard.
     #[inline]
-    fn time(&self, clock: Option<&dyn Clock>) -> Now {
-        let at = clock.map_or_else(|| self.0.clock.now(), Clock::now);
+    fn time(&self, clock: Option<&dyn Clock>, shard: &mut Shard) -> Now {
+        let at = clock.map_or_else(|| shard.not_before(self.0.clock.now()), Clock::now);
+        Now { at, may_step_back: clock.is_some() }
+    }
+
+    /// The time, read under the locks of several shards.
+    fn time_of_all(&self, clock: Option<&dyn Clock>, shards: &mut [MutexGuard<'_, Shard>]) -> Now {
+        let mut at = clock.map_or_else(|| self.0.clock.now(), Clock::now);
+        if clock.is_none() {
+            at = shards.iter_mut().fold(at, |at, shard| shard.not_before(at));
+            shards.iter_mut().for_each(|shard| _ = shard.not_before(at));
+        }
         Now { at, may_step_back: clock.is_some() }
     }
 
@@ -300,14 +311,14 @@ impl LocalStore for MemoryStore {
     fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError> {
         let dropped = self.0.shards.iter().map(|shard| {
             let mut shard = lock(shard);
-            let now = self.time(clock);
+            let now = self.time(clock, &mut shard);
             shard.sweep(now.at)
         });
         Ok(dropped.sum())
     }
 
     fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
-        Ok(self.time(clock).at)
+        Ok(clock.map_or_else(|| self.0.clock.now(), Clock::now))
     }
 
     fn is_same(&self, other: &Self) -> bool {
