@@ -39,6 +39,11 @@ impl<S: Store> Permit<S> {
         Self { waited, ..self }
     }
 
+    /// The permit of a check that began when the limiter had been restarted `start` times.
+    pub(crate) fn of_check(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: &Decision, start: u64) -> Self {
+        Self { core, key, cost, decision: decision.clone(), waited: Duration::ZERO, slot: None, start }
+    }
+
     /// The decision that granted the units.
     #[must_use]
     pub fn decision(&self) -> &Decision {
