@@ -12,8 +12,8 @@ use axum::{
     routing::get,
 };
 use common::{limit as layer, serve};
-use http::{HeaderName, Method, StatusCode, header, request::Parts};
-use limiter_axum::RateLimitLayer;
+use http::{Method, StatusCode, header, request::Parts};
+use limiter_axum::{Generation, RateLimitLayer, exposed_headers};
 use std::time::Duration;
 use support::{
     client::Connection,
@@ -155,8 +155,8 @@ async fn from_page(connection: &mut Connection) -> Response<String> {
 }
 
 fn cors() -> CorsLayer {
-    let fields = ["retry-after", "ratelimit", "ratelimit-policy"].map(HeaderName::from_static);
-    CorsLayer::new().allow_origin(Any).allow_headers(Any).expose_headers(fields)
+    let exposed = exposed_headers(Generation::Structured);
+    CorsLayer::new().allow_origin(Any).allow_headers(Any).expose_headers(exposed)
 }
 
 fn is_preflight(request: &Parts) -> bool {
@@ -178,8 +178,11 @@ async fn a_preflight_is_not_charged_inside_of_cors_and_a_page_may_read_its_denia
             assert_eq!(answer.status(), expected);
             assert_eq!(answer.headers()["access-control-allow-origin"], "*");
             let exposed = answer.headers()["access-control-expose-headers"].to_str().unwrap();
-            for field in ["ratelimit", "ratelimit-policy"] {
-                assert!(answer.headers().contains_key(field) && exposed.split(',').any(|name| name == field));
+            let exposed: Vec<_> = exposed.split(',').collect();
+            for field in ["ratelimit", "ratelimit-policy", "retry-after"] {
+                assert!(exposed.contains(&field), "{exposed:?}");
+                let is_expected = field != "retry-after" || expected == StatusCode::TOO_MANY_REQUESTS;
+                assert_eq!(answer.headers().contains_key(field), is_expected);
             }
         }
     }

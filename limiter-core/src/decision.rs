@@ -1,11 +1,14 @@
 //! The answer: may it pass, what is left, and when.
 
-use crate::{Rate, algorithm::Level, clock::Timestamp, quota::PeriodText};
+use crate::{clock::Timestamp, quota::PeriodText};
 use smallvec::SmallVec;
 use std::{fmt, time::Duration};
 
+mod rate_state;
 #[cfg(feature = "serde")]
 mod serde;
+
+pub use rate_state::RateState;
 
 /// The answer to a take or a peek. A denial is one too, not an error.
 ///
@@ -25,68 +28,70 @@ mod serde;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Decision {
     at: Timestamp,
-    wait: Wait,
+    /// Microseconds, or [`FOREVER`].
+    wait: u64,
     /// Bit i: demand i denied. Demands from the 64th on share the last bit.
     denied: u64,
-    blocked_us: u64,
-    behind_waiters: bool,
-    rates: SmallVec<[RateState; 4]>,
+    /// Microseconds left of the key's block, and [`BEHIND_WAITERS`].
+    block: u64,
+    /// Two rates need no allocation. With more of them a decision would no longer be moved in registers.
+    rates: SmallVec<[RateState; 2]>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wait {
-    Micros(u64),
-    Forever,
-}
+/// The wait of a cost that can never fit.
+const FOREVER: u64 = u64::MAX;
+
+/// Marks a denial for the sake of others who wait, beside the time of a block, which is shorter than all time.
+const BEHIND_WAITERS: u64 = 1 << 63;
 
 impl Decision {
+    #[inline]
     pub(crate) fn new(at: Timestamp) -> Self {
-        Self { at, wait: Wait::Micros(0), denied: 0, blocked_us: 0, behind_waiters: false, rates: SmallVec::new() }
+        Self { at, wait: 0, denied: 0, block: 0, rates: SmallVec::new() }
+    }
+
+    /// [`new`](Self::new), with room for so many rates.
+    pub(crate) fn with_rates(at: Timestamp, rates: usize) -> Self {
+        Self { rates: SmallVec::with_capacity(rates), ..Self::new(at) }
     }
 
     /// The decision of one rate on one demand, without a block; `None` is a wait for ever.
     #[inline]
     pub(crate) fn of_one(at: Timestamp, wait: Option<u64>, rate: RateState) -> Self {
-        let (wait, denied) = match wait {
-            Some(wait) => (Wait::Micros(wait), u64::from(wait > 0)),
-            None => (Wait::Forever, 1),
-        };
+        let wait = wait.unwrap_or(FOREVER);
         let mut rates = SmallVec::new();
         rates.push(rate);
-        Self { at, wait, denied, blocked_us: 0, behind_waiters: false, rates }
+        Self { at, wait, denied: u64::from(wait > 0), block: 0, rates }
     }
 
     /// Whether the request may pass.
     #[must_use]
     #[inline]
     pub fn allowed(&self) -> bool {
-        matches!(self.wait, Wait::Micros(0))
+        self.wait == 0
     }
 
     /// Whole units left after the decision, the least over the rates; 0 while the key is blocked.
     #[must_use]
     pub fn remaining(&self) -> u64 {
-        if self.blocked_us > 0 { 0 } else { self.rates.iter().map(RateState::remaining).min().unwrap_or(0) }
+        if self.blocked_us() > 0 { 0 } else { self.rates.iter().map(RateState::remaining).min().unwrap_or(0) }
     }
 
     /// The time after which every rate is back to full, if nothing else is taken.
     #[must_use]
     pub fn reset_after(&self) -> Duration {
-        let longest = self.rates.iter().map(|rate| rate.reset_after_us).max().unwrap_or(0);
-        Duration::from_micros(longest.max(self.blocked_us))
+        let longest = self.rates.iter().map(RateState::reset_after_us).max().unwrap_or(0);
+        Duration::from_micros(longest.max(self.blocked_us()))
     }
 
     /// The wait after which the same request is admitted if nothing else is taken: zero where this one was, `None`
     /// where its cost can never fit. Honest to the microsecond: one less, and it is denied.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        match self.wait {
-            Wait::Micros(wait) => Some(Duration::from_micros(wait)),
-            Wait::Forever => None,
-        }
+        self.could_fit().then(|| Duration::from_micros(self.wait))
     }
 
     /// The capacity of the rate that limits most: the one with the longest wait on a denial, else the fewest left.
@@ -112,7 +117,7 @@ impl Decision {
     /// ```
     #[must_use]
     pub fn tightest(&self) -> Option<&RateState> {
-        let least = |rate: &RateState| (std::cmp::Reverse(rate.retry_after_us), rate.remaining);
+        let least = |rate: &RateState| (std::cmp::Reverse(rate.retry_after_us()), rate.remaining());
         self.rates.iter().min_by_key(|rate| least(rate))
     }
 
@@ -179,18 +184,15 @@ impl Decision {
     #[must_use]
     pub fn part(&self, place: usize) -> Self {
         let rates = self.rates.iter().filter(|rate| rate.demand() == place);
-        let rates: SmallVec<[RateState; 4]> = rates.map(|rate| RateState { demand: 0, ..*rate }).collect();
+        let rates: SmallVec<[RateState; 2]> = rates.map(RateState::alone).collect();
         let is_denied = self.denied & (1 << place.min(63)) != 0;
-        let by_rates = rates.iter().map(|rate| rate.retry_after_us).max().unwrap_or(0);
-        let others = is_denied && by_rates == 0; // a block, or those who wait ahead
-        Self {
-            at: self.at,
-            wait: if others { self.wait } else { Wait::Micros(if is_denied { by_rates } else { 0 }) },
-            denied: u64::from(is_denied),
-            blocked_us: if others { self.blocked_us } else { 0 },
-            behind_waiters: others && self.behind_waiters,
-            rates,
-        }
+        let by_rates = rates.iter().map(RateState::retry_after_us).max().unwrap_or(0);
+        let (wait, block) = match (is_denied, by_rates) {
+            (false, _) => (0, 0),
+            (true, 0) => (self.wait, self.block), // a block, or those who wait ahead
+            (true, wait) => (wait, 0),
+        };
+        Self { at: self.at, wait, denied: u64::from(is_denied), block, rates }
     }
 
     /// Whether the request was denied because others wait for the same key already; a check does not overtake them.
@@ -212,13 +214,13 @@ impl Decision {
     /// ```
     #[must_use]
     pub fn behind_waiters(&self) -> bool {
-        self.behind_waiters
+        self.block & BEHIND_WAITERS != 0
     }
 
     /// The time left of the key's block; zero where there is none.
     #[must_use]
     pub fn blocked_for(&self) -> Duration {
-        Duration::from_micros(self.blocked_us)
+        Duration::from_micros(self.blocked_us())
     }
 
     /// The instant of the decision, by the store's time.
@@ -230,10 +232,10 @@ impl Decision {
     /// Turns what a peek found into a denial for the sake of those who wait, with the wait to expect.
     pub(crate) fn refused_for_waiters(mut self, demand: usize, wait: Duration) -> Self {
         let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
-        if self.wait != Wait::Forever {
-            self.wait = Wait::Micros(micros.max(1));
+        if self.could_fit() {
+            self.wait = micros.clamp(1, FOREVER - 1);
         }
-        self.behind_waiters = true;
+        self.block |= BEHIND_WAITERS;
         self.denied |= 1 << demand.min(63);
         self
     }
@@ -245,21 +247,23 @@ impl Decision {
     }
 
     pub(crate) fn could_fit(&self) -> bool {
-        self.wait != Wait::Forever
+        self.wait != FOREVER
     }
 
     pub(crate) fn add_wait(&mut self, demand: usize, wait: Option<u64>) {
         if wait != Some(0) {
             self.denied |= 1 << demand.min(63);
         }
-        self.wait = match (self.wait, wait) {
-            (Wait::Micros(longest), Some(wait)) => Wait::Micros(longest.max(wait)),
-            _ => Wait::Forever,
-        };
+        self.wait = self.wait.max(wait.map_or(FOREVER, |wait| wait.min(FOREVER - 1)));
     }
 
     pub(crate) fn add_block(&mut self, micros: u64) {
-        self.blocked_us = self.blocked_us.max(micros);
+        let longest = self.blocked_us().max(micros.min(!BEHIND_WAITERS));
+        self.block = self.block & BEHIND_WAITERS | longest;
+    }
+
+    fn blocked_us(&self) -> u64 {
+        self.block & !BEHIND_WAITERS
     }
 
     #[inline]
@@ -268,18 +272,32 @@ impl Decision {
     }
 }
 
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decision")
+            .field("at", &self.at)
+            .field("allowed", &self.allowed())
+            .field("retry_after", &self.retry_after())
+            .field("denied", &self.denied().collect::<SmallVec<[usize; 4]>>())
+            .field("blocked_for", &self.blocked_for())
+            .field("behind_waiters", &self.behind_waiters())
+            .field("rates", &self.rates())
+            .finish()
+    }
+}
+
 impl fmt::Display for Decision {
     /// One line for logs: `denied by 5/s: 0 of 5 left, retry after 200ms, reset after 1s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tightest() {
             _ if self.allowed() => f.write_str("allowed")?,
-            _ if self.behind_waiters => f.write_str("denied, as others wait")?,
-            _ if self.blocked_us > 0 => f.write_str("denied, as the key is blocked")?,
-            Some(rate) => write!(f, "denied by {}/{}", rate.capacity, PeriodText(rate.period_us))?,
+            _ if self.behind_waiters() => f.write_str("denied, as others wait")?,
+            _ if self.blocked_us() > 0 => f.write_str("denied, as the key is blocked")?,
+            Some(rate) => write!(f, "denied by {}/{}", rate.capacity(), PeriodText(rate.period_us()))?,
             None => f.write_str("denied")?,
         }
         let left = match self.tightest() {
-            Some(rate) if self.blocked_us == 0 => rate.remaining, // of that very rate
+            Some(rate) if self.blocked_us() == 0 => rate.remaining(), // of that very rate
             _ => self.remaining(),
         };
         write!(f, ": {left} of {} left", self.limit())?;
@@ -292,71 +310,28 @@ impl fmt::Display for Decision {
     }
 }
 
-/// One rate's part of a [`Decision`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RateState {
-    demand: u32,
-    capacity: u64,
-    period_us: u64,
-    remaining: u64,
-    reset_after_us: u64,
-    retry_after_us: u64,
-    next_unit_us: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl RateState {
-    #[inline]
-    pub(crate) fn new(demand: usize, rate: &Rate, level: Level, retry_after_us: u64, next_unit_us: u64) -> Self {
-        Self {
-            demand: u32::try_from(demand).unwrap_or(u32::MAX),
-            capacity: rate.capacity(),
-            period_us: rate.period_us(),
-            remaining: level.remaining,
-            reset_after_us: level.reset_after_us,
-            retry_after_us,
-            next_unit_us,
-        }
+    #[test]
+    fn a_decision_is_small_enough_to_be_moved_in_registers() {
+        // Up to 128 bytes compilers copy in place; beyond, each move is a call.
+        assert!(size_of::<Option<Result<Decision, crate::Error>>>() <= 128);
     }
 
-    /// Which demand of the call the rate belongs to, counted from 0.
-    #[must_use]
-    pub fn demand(&self) -> usize {
-        self.demand as usize
-    }
-
-    /// The most units that fit at once.
-    #[must_use]
-    pub fn capacity(&self) -> u64 {
-        self.capacity
-    }
-
-    /// The rate's period.
-    #[must_use]
-    pub fn period(&self) -> Duration {
-        Duration::from_micros(self.period_us)
-    }
-
-    /// Whole units left.
-    #[must_use]
-    pub fn remaining(&self) -> u64 {
-        self.remaining
-    }
-
-    /// The time until every unit of this rate is back.
-    #[must_use]
-    pub fn reset_after(&self) -> Duration {
-        Duration::from_micros(self.reset_after_us)
-    }
-
-    /// The time after which this rate alone would admit what was denied; zero where it admits.
-    #[must_use]
-    pub fn retry_after(&self) -> Duration {
-        Duration::from_micros(self.retry_after_us)
-    }
-
-    /// The time until this rate has at least one unit left; zero where it has.
-    #[must_use]
-    pub fn next_unit_after(&self) -> Duration {
-        Duration::from_micros(self.next_unit_us)
+    #[test]
+    fn a_block_and_a_denial_for_others_do_not_touch() {
+        let mut decision = Decision::new(Timestamp::MIN);
+        decision.add_block(7);
+        let mut decision = decision.refused_for_waiters(0, Duration::from_micros(3));
+        assert!(decision.behind_waiters() && decision.blocked_for() == Duration::from_micros(7));
+        decision.add_block(u64::MAX);
+        assert!(decision.behind_waiters() && decision.could_fit());
+        assert_eq!(decision.retry_after(), Some(Duration::from_micros(3)));
+        decision.add_wait(1, None);
+        decision.add_wait(2, Some(5));
+        assert_eq!(decision.retry_after(), None);
+        assert_eq!(decision.denied().collect::<Vec<_>>(), [0, 1, 2]);
     }
 }

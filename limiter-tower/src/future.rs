@@ -1,8 +1,8 @@
 //! The answer to come: the inner service's with header fields added, or the layer's own.
 
 use crate::{
+    answer::{Answers, add_to},
     outcome::{Held, Settling, head_of_an_error},
-    response::add_to,
     ruling::{Pass, Ruling},
     verdict::Verdict,
 };
@@ -12,6 +12,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tower_service::Service;
@@ -48,6 +49,7 @@ pub(crate) struct Asking<Svc, ReqBody> {
     pub(crate) service: Svc,
     /// Whether it was polled ready.
     pub(crate) is_ready: bool,
+    pub(crate) answers: Arc<Answers>,
 }
 
 impl<Svc, ReqBody, ResBody> ResponseFuture<Svc, ReqBody, ResBody>
@@ -77,19 +79,20 @@ pub(crate) fn follow<Svc, ReqBody, ResBody>(
     service: &mut Svc,
     mut head: Parts,
     body: ReqBody,
+    answers: &Answers,
 ) -> ResponseFuture<Svc, ReqBody, ResBody>
 where
     Svc: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: From<String>,
 {
     match ruling {
-        Ruling::Refuse(refusal) => ResponseFuture::own(refusal.response()),
+        Ruling::Refuse(refused) => ResponseFuture::own(answers.to(&head, &refused)),
         Ruling::Pass(Pass { verdict, is_told, held }) => {
             if let Some(verdict) = &verdict {
                 head.extensions.insert(verdict.clone());
             }
             let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, verdict.filter(|_| is_told), held.used())
+            ResponseFuture::inner(future, verdict.filter(|_| is_told && answers.on_admissions), held.used())
         }
     }
 }
@@ -111,8 +114,8 @@ where
                         (Ruling::Pass(pass), Some(request)) if !request.is_ready => {
                             Stage::Readying { pass: Some(pass), request: Some(request) }
                         }
-                        (ruling, Some(Asking { head, body, mut service, .. })) => {
-                            follow(ruling, &mut service, head, body).stage
+                        (ruling, Some(Asking { head, body, mut service, answers, .. })) => {
+                            follow(ruling, &mut service, head, body, &answers).stage
                         }
                         (_, None) => return Poll::Pending,
                     }
@@ -121,11 +124,12 @@ where
                     let Some(waiting) = request else { return Poll::Pending };
                     // What was granted is given back where the service fails, or this future is dropped here.
                     ready!(waiting.service.poll_ready(cx))?;
-                    let (Some(pass), Some(Asking { head, body, mut service, .. })) = (pass.take(), request.take())
+                    let (Some(pass), Some(Asking { head, body, mut service, answers, .. })) =
+                        (pass.take(), request.take())
                     else {
                         return Poll::Pending;
                     };
-                    follow(Ruling::Pass(pass), &mut service, head, body).stage
+                    follow(Ruling::Pass(pass), &mut service, head, body, &answers).stage
                 }
                 StageProjection::Inner { future, verdict, held } => {
                     let result = ready!(future.poll(cx));

@@ -1,7 +1,10 @@
 //! The layer: what is limited, by which key, at which cost, and how that is told.
 
 use crate::{
-    Event, FieldSet, Policy, PolicyError, PolicyName, RateLimit, announced::AnnouncedByQuota, key::KeyExtractor,
+    Event, FieldSet, Policy, PolicyError, PolicyName, RateLimit,
+    announced::AnnouncedByQuota,
+    answer::{Answer, Answers, Jitter},
+    key::KeyExtractor,
     policy::When,
 };
 use http::request::Parts;
@@ -35,6 +38,7 @@ pub(crate) struct Settings<S: Store> {
     /// At least one.
     pub(crate) policies: Vec<Listed<S>>,
     fields: FieldSet,
+    pub(crate) answers: Arc<Answers>,
     pub(crate) block: Option<Arc<When>>,
     pub(crate) skip: Option<Arc<When>>,
     pub(crate) is_shadow: bool,
@@ -69,6 +73,7 @@ impl<S: Store> RateLimitLayer<S> {
         Self(Arc::new(Settings {
             policies: vec![Listed::new(policy.into(), fields)],
             fields,
+            answers: Arc::default(),
             block: None,
             skip: None,
             is_shadow: false,
@@ -188,6 +193,59 @@ impl<S: Store> RateLimitLayer<S> {
         })
     }
 
+    /// Says what is left on denials only; admitted requests get no header fields. Without this they do.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).fields_on_denials_only();
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fields_on_denials_only(self) -> Self {
+        self.with_answers(|answers| answers.on_admissions = false)
+    }
+
+    /// How requests that are not let through are answered: a ready-made [`Format`](crate::Format), or a closure that
+    /// makes any response of a [`Refusal`](crate::Refusal). [`Format::Problem`](crate::Format::Problem) by default.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Format, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).answer(Format::Grpc);
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn answer(self, answer: impl Answer) -> Self {
+        self.with_answers(|answers| answers.by = Arc::new(answer))
+    }
+
+    /// Adds a random part of `most` to each denial's `Retry-After`, so that those who were denied together do not come
+    /// again together; none by default.
+    ///
+    /// It only ever adds, so that who waits as told is still admitted. The `t` of the `RateLimit` field stays as it is.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).retry_jitter(Duration::from_secs(10));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn retry_jitter(self, most: Duration) -> Self {
+        self.with_answers(|answers| answers.jitter = Some(Jitter::new(most)))
+    }
+
     /// Lets requests of this kind pass as if there were no layer: health checks, allow lists.
     ///
     /// ```
@@ -304,6 +362,10 @@ impl<S: Store> RateLimitLayer<S> {
         self.with(|settings| settings.hook = Some(Arc::new(hook)))
     }
 
+    fn with_answers(self, change: impl FnOnce(&mut Answers)) -> Self {
+        self.with(|settings| change(Arc::make_mut(&mut settings.answers)))
+    }
+
     fn with_first(self, change: impl FnOnce(Policy<S>) -> Policy<S>) -> Self {
         self.with(|settings| {
             if let Some(first) = settings.policies.first_mut() {
@@ -377,6 +439,7 @@ impl<S: Store> fmt::Debug for Settings<S> {
         f.debug_struct("Settings")
             .field("policies", &policies)
             .field("fields", &self.fields)
+            .field("answers", &self.answers)
             .field("is_shadow", &self.is_shadow)
             .finish_non_exhaustive()
     }

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod announced;
+mod answer;
+#[cfg(feature = "body")]
+mod body;
 mod event;
 mod future;
 mod key;
@@ -8,11 +11,17 @@ mod layer;
 mod outcome;
 mod policy;
 mod question;
-mod response;
 mod ruling;
 mod service;
+mod throttle;
 mod verdict;
 
+pub use answer::{Answer, Format, Reason, Refusal, exposed_headers};
+#[cfg(feature = "body")]
+pub use body::{
+    ThrottleRequestBody, ThrottleRequestBodyFuture, ThrottleRequestBodyLayer, ThrottleResponseBody,
+    ThrottleResponseBodyFuture, ThrottleResponseBodyLayer, ThrottledBody,
+};
 pub use event::{Event, Outcome};
 pub use future::ResponseFuture;
 pub use key::{
@@ -24,4 +33,5 @@ pub use limiter_core::http::{FieldSet, Generation, PolicyName};
 pub use outcome::TrueCost;
 pub use policy::{Policy, PolicyError};
 pub use service::RateLimit;
+pub use throttle::{Throttle, ThrottleError, ThrottleFuture, ThrottleLayer};
 pub use verdict::Verdict;

@@ -1,20 +1,39 @@
 //! What becomes of a request: from the decision, by the layer's settings.
 
 use crate::{
+    KeyError,
+    announced::Announced,
     event::{Event, Outcome},
     layer::Settings,
     outcome::Granted,
     question::{Group, Question},
-    response::Refusal,
     verdict::Verdict,
 };
 use limiter_core::{Decision, Error, Store};
-use std::time::{Duration, Instant};
+use smallvec::SmallVec;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What becomes of a request.
 pub(crate) enum Ruling {
     Pass(Pass),
-    Refuse(Refusal),
+    Refuse(Refused),
+}
+
+/// Why a request does not reach the inner service.
+#[allow(clippy::large_enum_variant)] // moved but a few times, where a box would cost every denial an allocation
+pub(crate) enum Refused {
+    Denied(Verdict),
+    /// Nothing could be decided about a request that `parts` took part in.
+    Undecided {
+        error: Error,
+        parts: SmallVec<[Arc<Announced>; 1]>,
+    },
+    NoKey(KeyError),
+    /// By the layer's block list.
+    Forbidden,
 }
 
 /// How a request passes on to the inner service.
@@ -106,12 +125,12 @@ impl<S: Store> Settings<S> {
             Ok(denial) => {
                 let verdict = Verdict::new(denial, group.announced());
                 self.tell(|| Event::decided(Outcome::Denied, &verdict));
-                Ruling::Refuse(Refusal::Denied(verdict))
+                Ruling::Refuse(Refused::Denied(verdict))
             }
             Err(error) => {
                 let parts = group.announced();
                 self.tell(|| Event::undecided(undecided(&error), &error, &parts));
-                Ruling::Refuse(Refusal::Undecided { error, parts })
+                Ruling::Refuse(Refused::Undecided { error, parts })
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     future::{Asking, ResponseFuture, follow},
     layer::Settings,
     question::Question,
-    response::Refusal,
+    ruling::Refused,
 };
 use http::{Request, Response};
 use limiter_core::{MemoryStore, Store};
@@ -66,21 +66,21 @@ where
         let settings = &self.settings;
         if settings.block.as_ref().is_some_and(|is_refused| is_refused(&head)) {
             settings.tell(Event::blocked);
-            return ResponseFuture::own(Refusal::Blocked.response());
+            return ResponseFuture::own(settings.answers.to(&head, &Refused::Forbidden));
         }
         if settings.skip.as_ref().is_some_and(|is_free| is_free(&head)) {
             return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
         }
         let question = match Question::new(settings, &head) {
             Ok(question) => question,
-            Err(error) => return ResponseFuture::own(Refusal::NoKey(error).response()),
+            Err(error) => return ResponseFuture::own(settings.answers.to(&head, &Refused::NoKey(error))),
         };
         if settings.is_local()
             && let Some(ruling) = settings.rule_now(&question)
         {
-            return follow(ruling, &mut self.inner, head, body);
+            return follow(ruling, &mut self.inner, head, body, &settings.answers);
         }
-        let settings = Arc::clone(settings);
+        let (settings, answers) = (Arc::clone(settings), Arc::clone(&settings.answers));
         // The service that was polled ready goes along; its clone stays, to be polled for the next request.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
@@ -89,10 +89,10 @@ where
             let service = self.inner.clone();
             drop(ready);
             let ruling = Box::pin(async move { settings.rule_waiting(question).await });
-            return ResponseFuture::asking(ruling, Asking { head, body, service, is_ready: false });
+            return ResponseFuture::asking(ruling, Asking { head, body, service, is_ready: false, answers });
         }
         let ruling = Box::pin(async move { settings.rule(question).await });
-        ResponseFuture::asking(ruling, Asking { head, body, service: ready, is_ready: true })
+        ResponseFuture::asking(ruling, Asking { head, body, service: ready, is_ready: true, answers })
     }
 }
 

@@ -54,7 +54,8 @@ impl Subject {
         let layer = layer.cost(|request| request.headers["x-cost"].to_str().unwrap().parse().unwrap());
         let echo = service_fn(async |request: Request<()>| {
             let mut response = Response::new(String::new());
-            response.extensions_mut().insert(request.extensions().get::<Verdict>().unwrap().decision().clone());
+            let verdict = request.extensions().get::<Verdict>().unwrap();
+            response.extensions_mut().insert(verdict.decision().clone());
             Ok(response)
         });
         let service = BoxCloneSyncService::new(layer.layer(echo));

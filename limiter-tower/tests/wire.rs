@@ -6,14 +6,14 @@ mod support;
 
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
     service::TowerToHyperService,
 };
 use limiter_core::{Limiter, ManualClock, Timestamp};
-use limiter_tower::RateLimitLayer;
+use limiter_tower::{Format, RateLimitLayer};
 use std::{
     convert::Infallible,
     net::SocketAddr,
@@ -129,4 +129,19 @@ async fn obeying_retry_after_succeeds_in_real_time() {
         ["2/s", "sliding_log 2/800ms", "fixed_window 2/s", "sliding_window 2/s", "sliding_log 2/500ms, 3/1100ms"];
     let clients: tokio::task::JoinSet<()> = quotas.map(obey).into_iter().collect();
     clients.join_all().await;
+}
+
+#[tokio::test]
+async fn a_grpc_denial_is_one_frame_of_headers_that_ends_the_stream() {
+    let layer = RateLimitLayer::new(Limiter::parse("1/h").unwrap()).answer(Format::Grpc);
+    let (server, calls) = serve(layer).await;
+    let Connection::Http2(mut sender) = Connection::http2(server).await else { unreachable!("HTTP/2 was asked for") };
+    for expected in [None, Some("8")] {
+        let request = Request::post("http://test/package.Service/Method").header("content-type", "application/grpc");
+        let response = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers().get("grpc-status").map(|status| status.to_str().unwrap()), expected);
+        assert_eq!(response.body().is_end_stream(), expected.is_some(), "no data and no trailers follow a denial");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }

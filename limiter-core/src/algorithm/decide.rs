@@ -30,10 +30,10 @@ pub struct View<'a> {
 /// that stepped back) pulls it back, also when it is denied. A cost of 0 is always admitted; one above a quota's
 /// capacity never, and [`Decision::retry_after`] is then `None`.
 ///
-/// Cost: a few integer operations a rate; it allocates only as a log grows, and for more than four rates.
+/// Cost: a few integer operations a rate; it allocates only as a log grows, and for more than two rates.
 pub fn decide(views: &mut [View<'_>], now: Timestamp, mode: Mode) -> Decision {
     let at = now.as_micros();
-    let mut decision = Decision::new(now);
+    let mut decision = Decision::with_rates(now, views.iter().map(|view| view.quota.rates().len()).sum());
     for (index, view) in views.iter().enumerate() {
         decision.add_wait(index, wait(view, at));
     }

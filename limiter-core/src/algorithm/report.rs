@@ -62,7 +62,7 @@ impl Report {
 
 /// The decision at `now` over demands, each a quota, a cost and what its rates say.
 pub(crate) fn judge(now: Timestamp, demands: &[(&Quota, u64, Report)]) -> Decision {
-    let mut decision = Decision::new(now);
+    let mut decision = Decision::with_rates(now, demands.iter().map(|(quota, _, _)| quota.rates().len()).sum());
     for (index, (_, _, report)) in demands.iter().enumerate() {
         decision.add_wait(index, report.wait);
     }

@@ -3,7 +3,7 @@
 use crate::{
     Clock, Decision, Error, KeyState, Quota, Timestamp,
     error::StoreError,
-    store::{Adjust, Demand, Scope, Store},
+    store::{Adjust, Demand, LocalStore, Scope, Store},
     sync::{
         Mutex, MutexGuard, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -89,9 +89,16 @@ impl<S: Store> Core<S> {
     /// Runs `ask` with the demand of `cost` units for `key`.
     #[inline]
     pub(crate) fn with_demand<R>(&self, key: &[u8], cost: u64, ask: impl FnOnce(&Demand<'_>) -> R) -> R {
-        self.plan.with(|plan| match &plan.rule {
-            Rule::One(quota) => ask(&Demand::new(&plan.scope, key, quota, cost)),
-            Rule::ByKey(rule) => ask(&Demand::new(&plan.scope, key, &rule(key), cost)),
+        self.plan.with(|plan| {
+            let made;
+            let quota = match &plan.rule {
+                Rule::One(quota) => quota,
+                Rule::ByKey(rule) => {
+                    made = rule(key);
+                    &made
+                }
+            };
+            ask(&Demand::new(&plan.scope, key, quota, cost))
         })
     }
 
@@ -249,6 +256,19 @@ impl<S: Store> Core<S> {
     }
 }
 
+impl<S: LocalStore> Core<S> {
+    /// The decision of a store in this process, whether or not anybody waits for the key.
+    ///
+    /// The answer is written once, where the caller wants it: what is called on the way is inlined.
+    #[inline]
+    pub(super) fn check_here(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+        self.with_demand(key, cost, |demand| {
+            fits(demand.quota, cost)?;
+            Ok(self.store.take(std::slice::from_ref(demand), self.clock())?)
+        })
+    }
+}
+
 /// Somebody who asks the store for its time; others wait for the answer, or ask themselves where it is given up.
 struct Asking<'a, S: Store>(&'a Core<S>);
 
@@ -295,7 +315,14 @@ impl Plans {
 
     #[inline]
     fn with<R>(&self, use_plan: impl FnOnce(&Plan) -> R) -> R {
-        if self.is_changed.load(Ordering::Acquire) { use_plan(&self.newest()) } else { use_plan(&self.first) }
+        let newest;
+        let plan = if self.is_changed.load(Ordering::Acquire) {
+            newest = self.newest();
+            &newest
+        } else {
+            &self.first
+        };
+        use_plan(plan)
     }
 
     #[cold]

@@ -11,7 +11,8 @@ impl<S: LocalStore> Limiter<S> {
     /// Does not overtake who waits for the key: it is then denied, with the wait to expect
     /// ([`Decision::behind_waiters`]).
     ///
-    /// On memory: one short lock of one of 64 shards, and no allocation save for a new key or a log that grows.
+    /// On memory: one short lock of one of 64 shards, and no allocation save for a new key, a log that grows
+    /// or an answer about more than two rates.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -52,10 +53,21 @@ impl<S: LocalStore> Limiter<S> {
     /// [`Error::NeverFits`] for a cost above the quota's capacity; [`Error::Store`], which memory never gives.
     #[inline]
     pub fn check_n(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
-        with_bytes(&key, |key| match self.0.check_now(key, cost) {
-            Some(answer) => answer,
-            None => block_on(self.check_bytes(key, cost)), // denied at once, for the sake of those who wait
-        })
+        with_bytes(&key, |key| self.check_here(key, cost))
+    }
+
+    /// One call of its own for all types of keys.
+    fn check_here(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+        if cost > 0 && self.0.queues.has_refused(key) {
+            return self.check_behind(key, cost);
+        }
+        self.0.check_here(key, cost)
+    }
+
+    /// Denied at once, for the sake of those who wait.
+    #[cold]
+    fn check_behind(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+        block_on(self.check_bytes(key, cost))
     }
 
     /// Takes as many units as are there, up to `most`; how many, with the decision that took them. None is no error.

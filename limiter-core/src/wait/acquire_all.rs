@@ -145,8 +145,11 @@ impl<S: Store> AcquireAll<S> {
             };
             let decision = self.all.take(place.is_some()).await?;
             if decision.allowed() {
-                let permits =
-                    asks.iter().zip(slots).filter_map(|(ask, slot)| Some(ask.permit(&decision)?.holding(slot)));
+                let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
+                let permits = asks
+                    .iter()
+                    .zip(slots)
+                    .filter_map(|(ask, slot)| Some(ask.permit(&decision)?.holding(slot).after(waited)));
                 return Ok(permits.collect());
             }
             for (at, slot) in slots.into_iter().enumerate() {

@@ -13,7 +13,29 @@ use std::{
 ///
 /// Text, bytes, numbers, addresses, header values and tuples of keys; an `Option` of these, where `None` means that
 /// the request is not limited; and a `Result`, whose error is answered. A [`Key`] of your own becomes one by
-/// [`KeyBuf::of`], or by implementing this trait for it.
+/// [`KeyBuf::of`], or by implementing this trait for it:
+///
+/// ```
+/// use limiter_core::{Key, KeyBuf};
+/// use limiter_tower::{IntoKey, KeyError};
+///
+/// struct Member {
+///     team: u64,
+///     name: String,
+/// }
+///
+/// impl Key for Member {
+///     fn encode(&self, out: &mut KeyBuf) {
+///         (self.team, &self.name).encode(out);
+///     }
+/// }
+///
+/// impl IntoKey for Member {
+///     fn into_key(self) -> Result<Option<KeyBuf>, KeyError> {
+///         Ok(Some(KeyBuf::of(&self)))
+///     }
+/// }
+/// ```
 ///
 /// ```
 /// use limiter_tower::{IntoKey, KeyError};

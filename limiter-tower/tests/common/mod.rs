@@ -6,6 +6,8 @@ mod remote;
 
 pub use remote::Remote;
 
+pub mod crowd;
+
 use http::{HeaderName, Request, Response};
 use std::{
     convert::Infallible,

@@ -34,7 +34,8 @@ use std::{
 /// # }
 /// ```
 ///
-/// * A decision is one short lock of one of 64 shards. It allocates only when a key is new, or as a log fills.
+/// * A decision is one short lock of one of 64 shards. It allocates only when a key is new, as a log fills,
+///   and for an answer about more than two rates.
 /// * Keys are not kept: a key is its 64-bit SipHash under a random seed, so that nobody outside can make two keys
 ///   meet. Two of a million keys share a quota with probability 5·10⁻⁸ each, which can only deny.
 /// * At most [`max_keys`](MemoryStoreBuilder::max_keys) keys have a state of their own. Idle ones are reclaimed as new
@@ -131,6 +132,12 @@ impl MemoryStore {
         {
             return decide_one(meter, rate, empty_at, now.at, demand.cost, mode);
         }
+        Self::any(&mut shard, hash, demand, now, mode)
+    }
+
+    /// [`one`](Self::one) whatever its state is; not inlined, so that a bucket's way stays short.
+    #[inline(never)]
+    fn any(shard: &mut Shard, hash: u64, demand: &Demand<'_>, now: Now, mode: Mode) -> Decision {
         let mut loaded = shard.load(hash, demand, now.at);
         let view = View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost };
         let decision = decide(&mut [view], now.at, mode);

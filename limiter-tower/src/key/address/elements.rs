@@ -72,10 +72,9 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// Whether the byte at `at` of a quoted string stands behind a backslash that is not itself behind one.
+/// Whether the quote at `at`, met in a quoted string, stands behind a backslash; the one that opens it stands behind `=`.
 fn is_escaped(text: &[u8], at: usize) -> bool {
-    let backslashes = text.iter().take(at).rev().take_while(|byte| **byte == b'\\').count();
-    backslashes % 2 == 1
+    at.checked_sub(1).and_then(|before| text.get(before)) == Some(&b'\\')
 }
 
 /// The value of an element's only `for`; `None` where there is none, or where the element is not well-formed.
@@ -216,6 +215,8 @@ mod tests {
             "for=\"_a\"b",
             "for =_a",
             "for=_a b",
+            "for=_a b=c",
+            "for=\"_a\"b=c",
             "f\"or=_a",
             "for=\"_a\\",
         ] {
