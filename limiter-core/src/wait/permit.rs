@@ -45,6 +45,11 @@ impl<S: Store> Permit<S> {
         Self { core, key, cost, decision: decision.clone(), waited: Duration::ZERO, slot: None, start }
     }
 
+    /// The same with a place held among those at once.
+    pub(super) fn holding(self, slot: Option<Slot>) -> Self {
+        Self { slot, ..self }
+    }
+
     /// The decision that granted the units.
     #[must_use]
     pub fn decision(&self) -> &Decision {
