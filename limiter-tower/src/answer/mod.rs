@@ -20,3 +20,5 @@ pub use hook::Answer;
 pub(crate) use jitter::Jitter;
 pub use refusal::{Reason, Refusal};
 pub(crate) use settings::Answers;
+#[cfg(feature = "body")]
+pub(crate) use settings::no_key;

@@ -67,13 +67,22 @@ impl Answers {
 
     /// The answer to a request whose key cannot be told.
     pub(crate) fn no_key<B: From<String>>(&self, request: &Parts, error: &KeyError) -> Response<B> {
-        let reason = Reason::NoKey(error);
-        self.answer(Refusal { request, reason, retry_after_seconds: None, headers: own_headers() })
+        self.answer(without_key(request, error))
     }
 
     fn answer<B: From<String>>(&self, refusal: Refusal<'_>) -> Response<B> {
         self.by.answer(refusal).map(B::from)
     }
+}
+
+/// The same of a layer that has no say in its answers.
+#[cfg(feature = "body")]
+pub(crate) fn no_key<B: From<String>>(request: &Parts, error: &KeyError) -> Response<B> {
+    Format::default().answer(without_key(request, error)).map(B::from)
+}
+
+fn without_key<'a>(request: &'a Parts, error: &'a KeyError) -> Refusal<'a> {
+    Refusal { request, reason: Reason::NoKey(error), retry_after_seconds: None, headers: own_headers() }
 }
 
 /// What every answer of the layer has. A 429 must not be stored by caches (RFC 6585 §4); no other answer is worth it.

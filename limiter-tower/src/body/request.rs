@@ -1,7 +1,7 @@
 //! The bodies of requests: what a server receives, or a client sends.
 
 use super::{ThrottledBody, settings::Settings};
-use crate::{KeyExtractor, response::no_key};
+use crate::{KeyExtractor, answer::no_key};
 use http::{Request, Response};
 use http_body::Body;
 use limiter_core::{Limiter, MemoryStore, Store};
@@ -116,7 +116,7 @@ where
                 let request = Request::from_parts(head, self.settings.body(body, key));
                 ThrottleRequestBodyFuture { stage: Stage::Inner { future: self.inner.call(request) } }
             }
-            Err(error) => ThrottleRequestBodyFuture { stage: Stage::Own { response: Some(no_key(&error)) } },
+            Err(error) => ThrottleRequestBodyFuture { stage: Stage::Own { response: Some(no_key(&head, &error)) } },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The bodies of responses: what a server sends, or a client receives.
 
 use super::{ThrottledBody, settings::Settings};
-use crate::{KeyExtractor, response::no_key};
+use crate::{KeyExtractor, answer::no_key};
 use http::{Request, Response};
 use http_body::Body;
 use limiter_core::{KeyBuf, Limiter, MemoryStore, Store};
@@ -112,7 +112,7 @@ where
         let (head, body) = request.into_parts();
         let stage = match self.settings.key(&head) {
             Ok(key) => Stage::Inner { future: self.inner.call(Request::from_parts(head, body)), key },
-            Err(error) => Stage::Own { response: Some(no_key(&error)) },
+            Err(error) => Stage::Own { response: Some(no_key(&head, &error)) },
         };
         ThrottleResponseBodyFuture { stage, settings: Arc::clone(&self.settings) }
     }
