@@ -79,7 +79,7 @@ impl Verdict {
         self.parts.iter().enumerate().flat_map(|(place, part)| {
             let rates = self.decision.rates().iter().filter(move |rate| rate.demand() == place);
             let by_rates = rates.clone().any(|rate| !rate.retry_after().is_zero());
-            let is_denied = self.decision.denied().any(|denied| denied == place);
+            let is_denied = !self.decision.allowed() && self.decision.denied().any(|denied| denied == place);
             part.states(rates, if is_denied && !by_rates { self.decision.retry_after() } else { None })
         })
     }
