@@ -20,5 +20,3 @@ pub use hook::Answer;
 pub(crate) use jitter::Jitter;
 pub use refusal::{Reason, Refusal};
 pub(crate) use settings::Answers;
-#[cfg(feature = "body")]
-pub(crate) use settings::no_key;
