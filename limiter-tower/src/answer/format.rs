@@ -76,7 +76,13 @@ impl Format {
 
 fn problem(refusal: &Refusal<'_>) -> String {
     match refusal.reason() {
-        Reason::Denied(_) | Reason::Blocked(_) => quota_exceeded(refusal.violated(), None),
+        Reason::Denied(verdict) | Reason::Blocked(verdict) => {
+            let rendered = match verdict.parts() {
+                [only] => only.problem.as_deref(),
+                _ => None,
+            };
+            rendered.map_or_else(|| quota_exceeded(refusal.violated(), None), str::to_owned)
+        }
         Reason::CostTooLarge { .. } => cost_too_large(Some(&refusal.detail())),
         Reason::StoreFailed(_) => temporary_reduced_capacity(None),
         Reason::Forbidden => about_blank(refusal.status(), &refusal.detail()),
