@@ -2,7 +2,7 @@
 
 use crate::{PolicyName, announced::Announced, verdict::Verdict};
 use limiter_core::Error;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// A decision as told to [`RateLimitLayer::on_decision`](crate::RateLimitLayer::on_decision): what became of a request,
 /// by which policies. It holds no key.
@@ -13,6 +13,7 @@ pub struct Event<'a> {
     verdict: Option<&'a Verdict>,
     error: Option<&'a Error>,
     parts: &'a [Arc<Announced>],
+    waited: Duration,
 }
 
 /// What became of a request; see [`Event`].
@@ -61,16 +62,20 @@ impl fmt::Display for Outcome {
 impl<'a> Event<'a> {
     /// A decision that was made.
     pub(crate) fn decided(outcome: Outcome, verdict: &'a Verdict) -> Self {
-        Self { outcome, verdict: Some(verdict), error: None, parts: verdict.parts() }
+        Self { outcome, verdict: Some(verdict), error: None, parts: verdict.parts(), waited: Duration::ZERO }
     }
 
     /// One that could not be made.
     pub(crate) fn undecided(outcome: Outcome, error: &'a Error, parts: &'a [Arc<Announced>]) -> Self {
-        Self { outcome, verdict: None, error: Some(error), parts }
+        Self { outcome, verdict: None, error: Some(error), parts, waited: Duration::ZERO }
     }
 
     pub(crate) fn blocked() -> Self {
-        Self { outcome: Outcome::Blocked, verdict: None, error: None, parts: &[] }
+        Self { outcome: Outcome::Blocked, verdict: None, error: None, parts: &[], waited: Duration::ZERO }
+    }
+
+    pub(crate) fn waited(self, waited: Duration) -> Self {
+        Self { waited, ..self }
     }
 
     /// What became of the request.
@@ -96,6 +101,12 @@ impl<'a> Event<'a> {
     pub fn error(&self) -> Option<&'a Error> {
         self.error
     }
+
+    /// How long the request waited for its turn; see [`wait_up_to`](crate::RateLimitLayer::wait_up_to).
+    #[must_use]
+    pub fn waited_for(&self) -> Duration {
+        self.waited
+    }
 }
 
 impl fmt::Display for Event<'_> {
@@ -108,6 +119,9 @@ impl fmt::Display for Event<'_> {
         if let Some(error) = self.error {
             write!(f, ": {error}")?;
         }
+        if !self.waited.is_zero() {
+            write!(f, ", after a wait of {:?}", self.waited)?;
+        }
         Ok(())
     }
 }
@@ -118,6 +132,7 @@ impl fmt::Debug for Event<'_> {
             .field("outcome", &self.outcome)
             .field("verdict", &self.verdict)
             .field("error", &self.error)
+            .field("waited", &self.waited)
             .finish()
     }
 }

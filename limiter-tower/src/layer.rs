@@ -42,6 +42,7 @@ pub(crate) struct Settings<S: Store> {
     pub(crate) block: Option<Arc<When>>,
     pub(crate) skip: Option<Arc<When>>,
     pub(crate) is_shadow: bool,
+    pub(crate) wait: Option<Duration>,
     pub(crate) hook: Option<Arc<Hook>>,
 }
 
@@ -76,6 +77,7 @@ impl<S: Store> RateLimitLayer<S> {
             block: None,
             skip: None,
             is_shadow: false,
+            wait: None,
             hook: None,
         }))
     }
@@ -278,6 +280,33 @@ impl<S: Store> RateLimitLayer<S> {
     /// ```
     pub fn block(self, is_refused: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.block = Some(Arc::new(is_refused)))
+    }
+
+    /// Lets a request wait for its turn up to `limit` instead of refusing it. One that would wait longer is refused at
+    /// once, with the wait told.
+    ///
+    /// First come, first served on each key. A layer of one policy waits by [`Limiter::acquire`](limiter_core::Limiter::acquire),
+    /// one of several by [`All::acquire`](limiter_core::All::acquire): nothing is held meanwhile, and who waits for one
+    /// key delays nobody on the others. A request that is dropped while it waits leaves the line, and what it was just
+    /// granted is given back. The limiters bound how many wait
+    /// ([`max_waiters`](limiter_core::LimiterBuilder::max_waiters)); one more is refused.
+    ///
+    /// The inner service is polled ready again after the wait: its readiness is not kept from others meanwhile. A
+    /// timeout further out ends waits too; give it more time than `limit`.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/s")?).wait_up_to(Duration::from_millis(250));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_up_to(self, limit: Duration) -> Self {
+        self.with(|settings| settings.wait = Some(limit).filter(|limit| !limit.is_zero()))
     }
 
     /// Decides, counts and tells the [hook](Self::on_decision), but never refuses for a quota, and tells clients

@@ -70,6 +70,9 @@ impl Rules {
 pub(crate) trait Held: Send {
     /// Begins to put right what the response tells.
     fn settle(self: Box<Self>, response: &Parts) -> Settling;
+
+    /// Gives everything back: the request was never passed on.
+    fn give_back(self: Box<Self>);
 }
 
 /// The permits of a request, each with its place among the policies that took part.
@@ -85,6 +88,33 @@ impl<S: Store> Held for Permits<S> {
             }
         }
         Settling { calls, settled: Vec::new() }
+    }
+
+    fn give_back(self: Box<Self>) {
+        self.0.into_iter().for_each(|(_, permit, _)| permit.refund_detached());
+    }
+}
+
+/// What was granted to a request that is still to be passed on: given back should that never happen.
+#[derive(Default)]
+pub(crate) struct Granted(Option<Box<dyn Held>>);
+
+impl Granted {
+    pub(crate) fn new(held: Option<Box<dyn Held>>) -> Self {
+        Self(held)
+    }
+
+    /// It is passed on now.
+    pub(crate) fn used(mut self) -> Option<Box<dyn Held>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            held.give_back();
+        }
     }
 }
 

@@ -75,15 +75,24 @@ where
             Ok(question) => question,
             Err(error) => return ResponseFuture::own(settings.answers.to(&head, &Refused::NoKey(error))),
         };
-        if settings.is_local() {
-            return follow(settings.rule_now(&question), &mut self.inner, head, body, &settings.answers);
+        if settings.is_local()
+            && let Some(ruling) = settings.rule_now(&question)
+        {
+            return follow(ruling, &mut self.inner, head, body, &settings.answers);
         }
         let (settings, answers) = (Arc::clone(settings), Arc::clone(&settings.answers));
-        let ruling = Box::pin(async move { settings.rule(question).await });
         // The service that was polled ready goes along; its clone stays, to be polled for the next request.
         let clone = self.inner.clone();
-        let service = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::asking(ruling, Asking { head, body, service, answers })
+        let ready = std::mem::replace(&mut self.inner, clone);
+        if settings.waits() {
+            // Who waits keeps no readiness from others: it is polled again when its turn has come.
+            let service = self.inner.clone();
+            drop(ready);
+            let ruling = Box::pin(async move { settings.rule_waiting(question).await });
+            return ResponseFuture::asking(ruling, Asking { head, body, service, is_ready: false, answers });
+        }
+        let ruling = Box::pin(async move { settings.rule(question).await });
+        ResponseFuture::asking(ruling, Asking { head, body, service: ready, is_ready: true, answers })
     }
 }
 

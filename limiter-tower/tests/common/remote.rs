@@ -1,7 +1,7 @@
 //! A store that is not in this process, as far as the layer can tell.
 
 use limiter_core::{
-    Clock, Decision, LocalStore, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
+    Clock, Decision, KeyState, LocalStore, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
     store::{Adjust, Demand, Scope},
 };
 use std::sync::{
@@ -71,6 +71,11 @@ impl Store for Remote {
     async fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
         self.turn().await?;
         LocalStore::now(&self.memory, clock)
+    }
+
+    async fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
+        self.turn().await.ok()?;
+        LocalStore::snapshot(&self.memory, demand, clock)
     }
 
     fn is_same(&self, other: &Self) -> bool {
