@@ -28,7 +28,7 @@ impl<S: Store> Turn<'_, S> {
     pub(super) async fn take(&self) -> Result<(Permit<S>, Duration), Error> {
         let _in_line = self.spot.host.enter_line();
         let mut waited = Duration::ZERO;
-        let mut is_paced = self.cost > 0 && self.spot.host.seems_paced();
+        let mut is_paced = self.cost > 0 && self.spot.host.seems_paced() && self.fits();
         loop {
             let _at_pace = is_paced.then(|| self.spot.host.enter_pace());
             let mut place = None;
@@ -76,6 +76,11 @@ impl<S: Store> Turn<'_, S> {
         let Ok((at, paced_until)) = look(self.spot.policy, &self.spot.key).await else { return false };
         self.spot.host.looked(at, paced_until);
         granted < paced_until
+    }
+
+    /// Whether the cost is one that can be granted at all.
+    fn fits(&self) -> bool {
+        self.spot.policy.limiter.with_quota_of(&self.spot.key, |quota| self.cost <= quota.capacity())
     }
 
     fn left(&self, waited: Duration) -> Duration {
