@@ -3,6 +3,8 @@
 mod extract;
 mod from_extractor;
 mod key;
+#[cfg(feature = "ws")]
+mod ws;
 
 pub use extract::{Limited, NotLimited};
 pub use from_extractor::{
@@ -10,9 +12,12 @@ pub use from_extractor::{
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    Answer, ClientAddr, CookieKey, ExtensionKey, FieldSet, Format, Generation, Global, HeaderKey, IntoKey, KeyError,
-    KeyExtractor, MethodKey, Or, OrRefuse, Policy, PolicyError, PolicyName, ProxyError, QueryKey, RateLimit,
-    RateLimitLayer, Reason, Refusal, Throttle, ThrottleError, ThrottleLayer, TrustedProxies, Verdict, exposed_headers,
+    Answer, ClientAddr, CookieKey, Event, ExtensionKey, FieldSet, Format, Generation, Global, HeaderKey, IntoKey,
+    KeyError, KeyExtractor, MethodKey, Or, OrRefuse, Outcome, Policy, PolicyError, PolicyName, ProxyError, QueryKey,
+    RateLimit, RateLimitLayer, Reason, Refusal, Throttle, ThrottleError, ThrottleLayer, TrueCost, TrustedProxies,
+    Verdict, exposed_headers,
 };
 #[cfg(feature = "body")]
 pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};
+#[cfg(feature = "ws")]
+pub use ws::{LimitedSocket, close_frame};

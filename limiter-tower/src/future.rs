@@ -2,7 +2,8 @@
 
 use crate::{
     answer::{Answers, add_to},
-    question::Failure,
+    outcome::{Held, Settling, head_of_an_error},
+    ruling::{Pass, Ruling},
     verdict::Verdict,
 };
 use http::{Request, Response, request::Parts};
@@ -33,14 +34,12 @@ pin_project! {
     where
         Svc: Service<Request<ReqBody>>,
     {
-        Asking { answer: Answer, request: Option<Asking<Svc, ReqBody>> },
-        Inner { #[pin] future: Svc::Future, verdict: Option<Verdict> },
+        Asking { ruling: Pin<Box<dyn Future<Output = Ruling> + Send>>, request: Option<Asking<Svc, ReqBody>> },
+        Inner { #[pin] future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>> },
+        Settling { settling: Settling, verdict: Option<Verdict>, result: Option<Result<Response<ResBody>, Svc::Error>> },
         Own { response: Option<Response<ResBody>> },
     }
 }
-
-/// The answer of a store that is not in this process.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Verdict, Failure>> + Send>>;
 
 /// A request that a store is asked about, and the service that is ready for it.
 pub(crate) struct Asking<Svc, ReqBody> {
@@ -55,13 +54,14 @@ where
     Svc: Service<Request<ReqBody>>,
 {
     /// Waits for the store's answer first.
-    pub(crate) fn asking(answer: Answer, request: Asking<Svc, ReqBody>) -> Self {
-        Self { stage: Stage::Asking { answer, request: Some(request) } }
+    pub(crate) fn asking(ruling: Pin<Box<dyn Future<Output = Ruling> + Send>>, request: Asking<Svc, ReqBody>) -> Self {
+        Self { stage: Stage::Asking { ruling, request: Some(request) } }
     }
 
-    /// The inner service's response, with the fields of the decision that let the request in.
-    pub(crate) fn inner(future: Svc::Future, verdict: Option<Verdict>) -> Self {
-        Self { stage: Stage::Inner { future, verdict } }
+    /// The inner service's response, with the fields of the decision that let the request in, once what is held has
+    /// been put right.
+    pub(crate) fn inner(future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>>) -> Self {
+        Self { stage: Stage::Inner { future, verdict, held } }
     }
 
     /// The layer's own answer, at once.
@@ -70,9 +70,9 @@ where
     }
 }
 
-/// Lets an admitted request through to `service`, with the decision in its extensions; else the layer's own answer.
-pub(crate) fn pass<Svc, ReqBody, ResBody>(
-    decided: Result<Verdict, Failure>,
+/// Lets a request through to `service`, with the verdict in its extensions; else the layer's own answer.
+pub(crate) fn follow<Svc, ReqBody, ResBody>(
+    ruling: Ruling,
     service: &mut Svc,
     mut head: Parts,
     body: ReqBody,
@@ -82,14 +82,15 @@ where
     Svc: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: From<String>,
 {
-    match decided {
-        Ok(verdict) if verdict.allowed() => {
-            head.extensions.insert(verdict.clone());
+    match ruling {
+        Ruling::Refuse(refused) => ResponseFuture::own(answers.to(&head, &refused)),
+        Ruling::Pass(Pass { verdict, is_told, held }) => {
+            if let Some(verdict) = &verdict {
+                head.extensions.insert(verdict.clone());
+            }
             let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, answers.on_admissions.then_some(verdict))
+            ResponseFuture::inner(future, verdict.filter(|_| is_told && answers.on_admissions), held)
         }
-        Ok(denial) => ResponseFuture::own(answers.denied(&head, &denial)),
-        Err(failure) => ResponseFuture::own(answers.failed(&head, &failure)),
     }
 }
 
@@ -104,18 +105,32 @@ where
         let mut stage = self.project().stage;
         loop {
             let next = match stage.as_mut().project() {
-                StageProjection::Asking { answer, request } => {
-                    let decided = ready!(answer.as_mut().poll(cx));
+                StageProjection::Asking { ruling, request } => {
+                    let ruling = ready!(ruling.as_mut().poll(cx));
                     let Some(asking) = request.take() else { return Poll::Pending };
                     let Asking { head, body, mut service, answers } = asking;
-                    pass(decided, &mut service, head, body, &answers).stage
+                    follow(ruling, &mut service, head, body, &answers).stage
                 }
-                StageProjection::Inner { future, verdict } => {
-                    let mut response = ready!(future.poll(cx))?;
-                    if let Some(verdict) = verdict.take() {
-                        add_to(&verdict, response.headers_mut());
-                    }
-                    return Poll::Ready(Ok(response));
+                StageProjection::Inner { future, verdict, held } => {
+                    let result = ready!(future.poll(cx));
+                    let verdict = verdict.take();
+                    let Some(held) = held.take() else { return Poll::Ready(told(result, verdict.as_ref())) };
+                    let (result, settling) = match result {
+                        Ok(response) => {
+                            let (head, body) = response.into_parts();
+                            let settling = held.settle(&head);
+                            (Ok(Response::from_parts(head, body)), settling)
+                        }
+                        Err(error) => (Err(error), held.settle(&head_of_an_error())),
+                    };
+                    Stage::Settling { settling, verdict, result: Some(result) }
+                }
+                StageProjection::Settling { settling, verdict, result } => {
+                    ready!(settling.poll(cx, verdict.as_mut()));
+                    return match result.take() {
+                        Some(result) => Poll::Ready(told(result, verdict.as_ref())),
+                        None => Poll::Pending,
+                    };
                 }
                 // Polled again after its end, it stays silent instead of panicking.
                 StageProjection::Own { response } => {
@@ -127,6 +142,16 @@ where
     }
 }
 
+fn told<ResBody, E>(
+    mut result: Result<Response<ResBody>, E>,
+    verdict: Option<&Verdict>,
+) -> Result<Response<ResBody>, E> {
+    if let (Ok(response), Some(verdict)) = (&mut result, verdict) {
+        add_to(verdict, response.headers_mut());
+    }
+    result
+}
+
 impl<Svc, ReqBody, ResBody> fmt::Debug for ResponseFuture<Svc, ReqBody, ResBody>
 where
     Svc: Service<Request<ReqBody>>,
@@ -135,6 +160,7 @@ where
         let stage = match self.stage {
             Stage::Asking { .. } => "Asking",
             Stage::Inner { .. } => "Inner",
+            Stage::Settling { .. } => "Settling",
             Stage::Own { .. } => "Own",
         };
         f.debug_tuple("ResponseFuture").field(&format_args!("{stage}")).finish()

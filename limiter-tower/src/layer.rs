@@ -1,10 +1,11 @@
 //! The layer: what is limited, by which key, at which cost, and how that is told.
 
 use crate::{
-    FieldSet, Policy, PolicyError, PolicyName, RateLimit,
+    Event, FieldSet, Policy, PolicyError, PolicyName, RateLimit,
     announced::AnnouncedByQuota,
     answer::{Answer, Answers, Jitter},
     key::KeyExtractor,
+    policy::When,
 };
 use http::request::Parts;
 use limiter_core::{Limiter, MemoryStore, Store};
@@ -38,7 +39,13 @@ pub(crate) struct Settings<S: Store> {
     pub(crate) policies: Vec<Listed<S>>,
     fields: FieldSet,
     pub(crate) answers: Arc<Answers>,
+    pub(crate) block: Option<Arc<When>>,
+    pub(crate) skip: Option<Arc<When>>,
+    pub(crate) is_shadow: bool,
+    pub(crate) hook: Option<Arc<Hook>>,
 }
+
+pub(crate) type Hook = dyn Fn(&Event<'_>) + Send + Sync;
 
 /// A policy of the layer, and what clients are told of it.
 pub(crate) struct Listed<S: Store> {
@@ -62,8 +69,15 @@ impl<S: Store> RateLimitLayer<S> {
     /// ```
     pub fn new(policy: impl Into<Policy<S>>) -> Self {
         let fields = FieldSet::default();
-        let policies = vec![Listed::new(policy.into(), fields)];
-        Self(Arc::new(Settings { policies, fields, answers: Arc::default() }))
+        Self(Arc::new(Settings {
+            policies: vec![Listed::new(policy.into(), fields)],
+            fields,
+            answers: Arc::default(),
+            block: None,
+            skip: None,
+            is_shadow: false,
+            hook: None,
+        }))
     }
 
     /// Adds a policy. All policies that take part in a request are decided in one step, all or nothing: what one of
@@ -230,6 +244,95 @@ impl<S: Store> RateLimitLayer<S> {
         self.with_answers(|answers| answers.jitter = Some(Jitter::new(most)))
     }
 
+    /// Lets requests of this kind pass as if there were no layer: health checks, allow lists.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).skip(|request| request.uri.path() == "/health");
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn skip(self, is_free: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.skip = Some(Arc::new(is_free)))
+    }
+
+    /// Refuses requests of this kind with 403, before anything else is looked at: block lists. Nothing is taken for
+    /// them, and what [`skip`](Self::skip) says does not let them in.
+    ///
+    /// To block a single key for a while, see [`Limiter::block`](limiter_core::Limiter::block).
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?)
+    ///     .block(|request| request.headers.get("user-agent").is_some_and(|agent| agent == "bad-bot"));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn block(self, is_refused: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.block = Some(Arc::new(is_refused)))
+    }
+
+    /// Decides, counts and tells the [hook](Self::on_decision), but never refuses for a quota, and tells clients
+    /// nothing: to try limits out. Requests that are [blocked](Self::block), or whose key cannot be had, are refused
+    /// all the same.
+    ///
+    /// The verdict is in the extensions of the requests, denials too.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Outcome, RateLimitLayer};
+    /// use std::sync::{
+    ///     Arc,
+    ///     atomic::{AtomicU64, Ordering},
+    /// };
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let would_deny = Arc::new(AtomicU64::new(0));
+    /// let count = Arc::clone(&would_deny);
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).shadow().on_decision(move |event| {
+    ///     if event.outcome() == Outcome::WouldDeny {
+    ///         count.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shadow(self) -> Self {
+        self.with(|settings| settings.is_shadow = true)
+    }
+
+    /// Calls `hook` with each decision, once it is made: for logs and metrics. It holds no key; see [`Event`].
+    ///
+    /// The request waits for it, so it should be quick. Requests that no policy takes part in, and those that
+    /// [`skip`](Self::skip) lets pass, make no event.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Outcome, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).on_decision(|event| {
+    ///     if event.outcome() != Outcome::Admitted {
+    ///         eprintln!("{event}"); // denied: default denied by 100/min: 0 of 100 left, retry after 600ms, ...
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_decision(self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.hook = Some(Arc::new(hook)))
+    }
+
     fn with_answers(self, change: impl FnOnce(&mut Answers)) -> Self {
         self.with(|settings| change(Arc::make_mut(&mut settings.answers)))
     }
@@ -308,6 +411,7 @@ impl<S: Store> fmt::Debug for Settings<S> {
             .field("policies", &policies)
             .field("fields", &self.fields)
             .field("answers", &self.answers)
-            .finish()
+            .field("is_shadow", &self.is_shadow)
+            .finish_non_exhaustive()
     }
 }

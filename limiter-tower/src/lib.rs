@@ -4,11 +4,14 @@ mod announced;
 mod answer;
 #[cfg(feature = "body")]
 mod body;
+mod event;
 mod future;
 mod key;
 mod layer;
+mod outcome;
 mod policy;
 mod question;
+mod ruling;
 mod service;
 mod throttle;
 mod verdict;
@@ -19,6 +22,7 @@ pub use body::{
     ThrottleRequestBody, ThrottleRequestBodyFuture, ThrottleRequestBodyLayer, ThrottleResponseBody,
     ThrottleResponseBodyFuture, ThrottleResponseBodyLayer, ThrottledBody,
 };
+pub use event::{Event, Outcome};
 pub use future::ResponseFuture;
 pub use key::{
     ClientAddr, CookieKey, ExtensionKey, Global, HeaderKey, IPV6_PREFIX_BITS, IntoKey, KeyError, KeyExtractor,
@@ -26,6 +30,7 @@ pub use key::{
 };
 pub use layer::RateLimitLayer;
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};
+pub use outcome::TrueCost;
 pub use policy::{Policy, PolicyError};
 pub use service::RateLimit;
 pub use throttle::{Throttle, ThrottleError, ThrottleFuture, ThrottleLayer};

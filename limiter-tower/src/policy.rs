@@ -4,8 +4,9 @@ use crate::{
     FieldSet, PolicyName,
     announced::AnnouncedByQuota,
     key::{Global, KeyExtractor},
+    outcome::Rules,
 };
-use http::request::Parts;
+use http::{request::Parts, response};
 use limiter_core::{Limiter, MemoryStore, Store};
 use std::{error::Error, fmt, sync::Arc};
 
@@ -40,6 +41,8 @@ pub struct Policy<S: Store = MemoryStore> {
     pub(crate) key: Arc<dyn KeyExtractor>,
     pub(crate) cost: Option<Arc<Cost>>,
     pub(crate) when: Option<Arc<When>>,
+    pub(crate) rules: Rules,
+    pub(crate) is_shadow: bool,
 }
 
 pub(crate) type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
@@ -50,7 +53,7 @@ impl<S: Store> Policy<S> {
     ///
     /// The name is what clients are told; the limiter's own name is that of its states in the store.
     pub fn new(name: PolicyName, limiter: Limiter<S>) -> Self {
-        Self { name, limiter, key: Arc::new(Global), cost: None, when: None }
+        Self { name, limiter, key: Arc::new(Global), cost: None, when: None, rules: Rules::default(), is_shadow: false }
     }
 
     /// Limits each key on its own: a closure over the request's head, or a ready-made extractor. In a request without
@@ -113,6 +116,121 @@ impl<S: Store> Policy<S> {
         Self { when: Some(Arc::new(is_for)), ..self }
     }
 
+    /// Corrects what a request took to what it really cost, as its response tells: a number of units, or `None` where
+    /// the response does not say. [`TrueCost::of`](crate::TrueCost::of) reads what a handler noted.
+    ///
+    /// [`cost`](Self::cost) is then an estimate, which the request must have at hand to be let in; 0 lets everybody in.
+    /// What is more is charged without asking, into at most one quota of debt; what is less comes back, as far as the
+    /// take still holds it. The store has done so before the response is handed on: a client that goes on at once finds
+    /// it done, and the response's fields say what is left then. An error of the inner service counts as a response of
+    /// status 500. A request whose response nobody awaits any more stays charged as it was taken, and so does one whose
+    /// store fails then.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName, TrueCost};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tokens = Policy::new(PolicyName::new("tokens")?, Limiter::parse("100000/min")?)
+    ///     .cost(|_| 1000) // what an answer takes about
+    ///     .true_cost(TrueCost::of);
+    /// let bytes = Policy::new(PolicyName::new("bytes")?, Limiter::parse("1000000/min")?)
+    ///     .true_cost(|response| response.headers.get("content-length")?.to_str().ok()?.parse().ok());
+    /// # let _ = (tokens, bytes);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn true_cost(mut self, cost: impl Fn(&response::Parts) -> Option<u64> + Send + Sync + 'static) -> Self {
+        self.rules.true_cost = Some(Arc::new(cost));
+        self
+    }
+
+    /// Gives back what a request took where its response is of this kind; see [`true_cost`](Self::true_cost) for when
+    /// and how. Where several such rules are set, each of them gives back.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What the cache answers costs nothing.
+    /// let policy = Policy::new(PolicyName::new("misses")?, Limiter::parse("100/min")?)
+    ///     .refund_if(|response| response.headers.contains_key("age"));
+    /// # let _ = policy;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn refund_if(mut self, is_free: impl Fn(&response::Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.rules.refund_if(is_free);
+        self
+    }
+
+    /// Gives back what a request took where its answer is a server's error (5xx) or the inner service fails: clients do
+    /// not pay for the server's faults. See [`refund_if`](Self::refund_if).
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let policy = Policy::new(PolicyName::new("api")?, Limiter::parse("100/min")?).refund_server_errors();
+    /// # let _ = policy;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn refund_server_errors(self) -> Self {
+        self.refund_if(|response| response.status.is_server_error())
+    }
+
+    /// Charges a request only where its response is of this kind: log-in protection counts failures only.
+    ///
+    /// Units are taken before the request passes and given back after, so that as many attempts at once as the quota has
+    /// units are let through, whatever their number; see [`true_cost`](Self::true_cost) for when and how.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let failures = Policy::new(PolicyName::new("log-in")?, Limiter::parse("5/15min")?)
+    ///     .charge_only_if(|response| response.status == StatusCode::UNAUTHORIZED);
+    /// # let _ = failures;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn charge_only_if(self, is_charged: impl Fn(&response::Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.refund_if(move |response| !is_charged(response))
+    }
+
+    /// Decides, counts and tells the layer's hook, but never refuses, and is not told to clients: to try a limit out.
+    ///
+    /// It is asked by itself, in a step of its own, once all other policies have let the request in. See also
+    /// [`RateLimitLayer::shadow`](crate::RateLimitLayer::shadow).
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    /// use limiter_tower::{Outcome, Policy, PolicyName, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let now = Limiter::builder("100/s".parse()?).store(store.clone()).build();
+    /// let planned = Limiter::builder("50/s".parse()?).store(store).build();
+    /// let layer = RateLimitLayer::new(now)
+    ///     .policy(Policy::new(PolicyName::new("planned")?, planned).shadow())?
+    ///     .on_decision(|event| {
+    ///         if event.outcome() == Outcome::WouldDeny {
+    ///             eprintln!("{event}");
+    ///         }
+    ///     });
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shadow(self) -> Self {
+        Self { is_shadow: true, ..self }
+    }
+
     /// The policy's name, as clients are told it.
     #[must_use]
     pub fn name(&self) -> &PolicyName {
@@ -149,6 +267,8 @@ impl<S: Store> Clone for Policy<S> {
             key: Arc::clone(&self.key),
             cost: self.cost.clone(),
             when: self.when.clone(),
+            rules: self.rules.clone(),
+            is_shadow: self.is_shadow,
         }
     }
 }

@@ -1,21 +1,30 @@
 //! Which policies a request is put to, and the decision over them.
 
-use crate::{KeyError, announced::Announced, layer::Settings, verdict::Verdict};
+use crate::{
+    KeyError,
+    announced::Announced,
+    layer::Settings,
+    outcome::{Held, Permits},
+};
 use http::request::Parts;
-use limiter_core::{All, Ask, Decision, Error, KeyBuf, Limiter, Store};
+use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Store};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// The policies that take part in a request, each with key and cost.
+/// The policies that take part in a request.
 pub(crate) struct Question<S: Store> {
-    asked: Asked<S>,
-    parts: SmallVec<[Arc<Announced>; 1]>,
+    /// Those that can refuse it; `None` where there is none.
+    pub(crate) group: Option<Group<S>>,
+    /// Those that only look on, each by itself.
+    pub(crate) shadows: Vec<Group<S>>,
 }
 
-enum Asked<S: Store> {
-    /// One alone needs no decision over several keys.
-    One(Part),
-    Several(Box<All<S>>),
+/// Policies that are decided together, each with key and cost.
+pub(crate) struct Group<S: Store> {
+    parts: SmallVec<[Part; 1]>,
+    /// The decision over all of them; a single one needs it only where its units may be given back.
+    all: Option<Box<All<S>>>,
+    announced: SmallVec<[Arc<Announced>; 1]>,
 }
 
 /// The policy at `place` among the layer's.
@@ -25,16 +34,10 @@ struct Part {
     cost: u64,
 }
 
-/// Why there is no decision over these policies.
-pub(crate) struct Failure {
-    pub(crate) error: Error,
-    pub(crate) parts: SmallVec<[Arc<Announced>; 1]>,
-}
-
 impl<S: Store> Question<S> {
-    /// `None` where no policy takes part.
-    pub(crate) fn new(settings: &Settings<S>, head: &Parts) -> Result<Option<Self>, KeyError> {
-        let mut taking_part: SmallVec<[Part; 1]> = SmallVec::new();
+    pub(crate) fn new(settings: &Settings<S>, head: &Parts) -> Result<Self, KeyError> {
+        let mut together: SmallVec<[Part; 1]> = SmallVec::new();
+        let mut shadows = Vec::new();
         for (place, listed) in settings.policies.iter().enumerate() {
             let policy = &listed.policy;
             if policy.when.as_ref().is_some_and(|is_for| !is_for(head)) {
@@ -42,50 +45,68 @@ impl<S: Store> Question<S> {
             }
             let Some(key) = policy.key.key(head)? else { continue };
             let cost = policy.cost.as_ref().map_or(1, |cost| cost(head));
-            taking_part.push(Part { place, key, cost });
+            let part = Part { place, key, cost };
+            if policy.is_shadow {
+                shadows.extend(Group::new(settings, SmallVec::from_buf([part])));
+            } else {
+                together.push(part);
+            }
+        }
+        Ok(Self { group: Group::new(settings, together), shadows })
+    }
+}
+
+impl<S: Store> Group<S> {
+    fn new(settings: &Settings<S>, parts: SmallVec<[Part; 1]>) -> Option<Self> {
+        if parts.is_empty() {
+            return None;
         }
         let announced = |part: &Part| {
             let listed = &settings.policies[part.place];
             listed.policy.limiter.with_quota_of(&part.key, |quota| listed.announced.of(quota))
         };
-        let parts = taking_part.iter().map(announced).collect();
-        if taking_part.len() > 1 {
-            let asks = taking_part.iter().map(|part| part.ask(settings));
-            return Ok(Some(Self { asked: Asked::Several(Box::new(Limiter::all(asks))), parts }));
-        }
-        Ok(taking_part.pop().map(|part| Self { asked: Asked::One(part), parts }))
+        let announced = parts.iter().map(announced).collect();
+        let has_rules = |part: &Part| !settings.policies[part.place].policy.rules.is_empty();
+        let all = (parts.len() > 1 || parts.iter().any(has_rules)).then(|| {
+            let ask = |part: &Part| settings.limiter(part).on(&part.key).cost(part.cost);
+            Box::new(Limiter::all(parts.iter().map(ask)))
+        });
+        Some(Self { parts, all, announced })
     }
 
-    /// The decision of a store in this process.
-    pub(crate) fn decide_now(self, settings: &Settings<S>) -> Result<Verdict, Failure> {
-        // Neither call ever blocks there.
-        let decision = match &self.asked {
-            Asked::One(part) => settings.limiter(part).blocking().check_n(&part.key, part.cost),
-            Asked::Several(all) => all.blocking().check(),
-        };
-        self.verdict(decision)
+    /// What clients are told of its policies.
+    pub(crate) fn announced(&self) -> SmallVec<[Arc<Announced>; 1]> {
+        self.announced.clone()
+    }
+
+    /// The decision of a store in this process, where neither call ever blocks.
+    pub(crate) fn decide_now(&self, settings: &Settings<S>) -> Result<Decision, Error> {
+        match (&self.all, &*self.parts) {
+            (None, [part]) => settings.limiter(part).blocking().check_n(&part.key, part.cost),
+            (None, _) => Err(Error::NothingAsked),
+            (Some(all), _) => all.blocking().check(),
+        }
     }
 
     /// The decision of any store.
-    pub(crate) async fn decide(self, settings: &Settings<S>) -> Result<Verdict, Failure> {
-        let decision = match &self.asked {
-            Asked::One(part) => settings.limiter(part).check_n_async(&part.key, part.cost).await,
-            Asked::Several(all) => all.check_async().await,
-        };
-        self.verdict(decision)
-    }
-
-    fn verdict(self, decision: Result<Decision, Error>) -> Result<Verdict, Failure> {
-        match decision {
-            Ok(decision) => Ok(Verdict::new(decision, self.parts)),
-            Err(error) => Err(Failure { error, parts: self.parts }),
+    pub(crate) async fn decide(&self, settings: &Settings<S>) -> Result<Decision, Error> {
+        match (&self.all, &*self.parts) {
+            (None, [part]) => settings.limiter(part).check_n_async(&part.key, part.cost).await,
+            (None, _) => Err(Error::NothingAsked),
+            (Some(all), _) => all.check_async().await,
         }
     }
-}
 
-impl Part {
-    fn ask<S: Store>(&self, settings: &Settings<S>) -> Ask<S> {
-        settings.limiter(self).on(&self.key).cost(self.cost)
+    /// What is to be put right once the response is there, if any of the policies has rules for it.
+    pub(crate) fn held(&self, settings: &Settings<S>, decision: &Decision) -> Option<Box<dyn Held>> {
+        let mut permits = SmallVec::new();
+        for (place, ask) in self.all.as_ref()?.asks().iter().enumerate() {
+            let rules = &settings.policies[self.parts.get(place)?.place].policy.rules;
+            if !rules.is_empty() {
+                permits.push((place, ask.permit(decision)?, rules.clone()));
+            }
+        }
+        (!permits.is_empty()).then(|| Box::new(Permits(permits)) as Box<dyn Held>)
     }
 }
 

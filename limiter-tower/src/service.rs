@@ -1,9 +1,11 @@
 //! The service: one decision a request, made in `call`.
 
 use crate::{
-    future::{Asking, ResponseFuture, pass},
+    event::Event,
+    future::{Asking, ResponseFuture, follow},
     layer::Settings,
     question::Question,
+    ruling::Refused,
 };
 use http::{Request, Response};
 use limiter_core::{MemoryStore, Store};
@@ -61,20 +63,27 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
-        let question = match Question::new(&self.settings, &head) {
-            Ok(Some(question)) => question,
-            Ok(None) => return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None),
-            Err(error) => return ResponseFuture::own(self.settings.answers.no_key(&head, &error)),
-        };
-        if self.settings.is_local() {
-            return pass(question.decide_now(&self.settings), &mut self.inner, head, body, &self.settings.answers);
+        let settings = &self.settings;
+        if settings.block.as_ref().is_some_and(|is_refused| is_refused(&head)) {
+            settings.tell(Event::blocked);
+            return ResponseFuture::own(settings.answers.to(&head, &Refused::Forbidden));
         }
-        let (settings, answers) = (Arc::clone(&self.settings), Arc::clone(&self.settings.answers));
-        let answer = Box::pin(async move { question.decide(&settings).await });
+        if settings.skip.as_ref().is_some_and(|is_free| is_free(&head)) {
+            return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
+        }
+        let question = match Question::new(settings, &head) {
+            Ok(question) => question,
+            Err(error) => return ResponseFuture::own(settings.answers.to(&head, &Refused::NoKey(error))),
+        };
+        if settings.is_local() {
+            return follow(settings.rule_now(&question), &mut self.inner, head, body, &settings.answers);
+        }
+        let (settings, answers) = (Arc::clone(settings), Arc::clone(&settings.answers));
+        let ruling = Box::pin(async move { settings.rule(question).await });
         // The service that was polled ready goes along; its clone stays, to be polled for the next request.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::asking(answer, Asking { head, body, service, answers })
+        ResponseFuture::asking(ruling, Asking { head, body, service, answers })
     }
 }
 

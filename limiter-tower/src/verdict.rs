@@ -40,11 +40,13 @@ pub struct Verdict {
     decision: Decision,
     /// The policies that took part, in the order of the decision's demands.
     parts: SmallVec<[Arc<Announced>; 1]>,
+    /// What was left of some policies once the response was known, by place.
+    settled: Vec<(usize, Decision)>,
 }
 
 impl Verdict {
     pub(crate) fn new(decision: Decision, parts: SmallVec<[Arc<Announced>; 1]>) -> Self {
-        Self { decision, parts }
+        Self { decision, parts, settled: Vec::new() }
     }
 
     /// The decision over all policies that took part.
@@ -74,13 +76,20 @@ impl Verdict {
         &self.parts
     }
 
+    /// Notes what is left of policies, by place, once the response was known.
+    pub(crate) fn settled(&mut self, settled: Vec<(usize, Decision)>) {
+        self.settled = settled;
+    }
+
     /// The state of each rate of each policy that took part.
     pub(crate) fn states(&self) -> impl Iterator<Item = PolicyState<'_>> + Clone {
         self.parts.iter().enumerate().flat_map(|(place, part)| {
-            let rates = self.decision.rates().iter().filter(move |rate| rate.demand() == place);
+            let settled = self.settled.iter().find(|(settled, _)| *settled == place);
+            let (decision, demand) = settled.map_or((&self.decision, place), |(_, decision)| (decision, 0));
+            let rates = decision.rates().iter().filter(move |rate| rate.demand() == demand);
             let by_rates = rates.clone().any(|rate| !rate.retry_after().is_zero());
-            let is_denied = self.decision.denied().any(|denied| denied == place);
-            part.states(rates, if is_denied && !by_rates { self.decision.retry_after() } else { None })
+            let is_denied = decision.denied().any(|denied| denied == demand);
+            part.states(rates, if is_denied && !by_rates { decision.retry_after() } else { None })
         })
     }
 }

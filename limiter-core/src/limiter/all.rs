@@ -2,7 +2,7 @@
 
 use super::{Core, Limiter, core::Planned};
 use crate::{
-    Decision, Error, Key, KeyBuf, MemoryStore,
+    Decision, Error, Key, KeyBuf, MemoryStore, Permit,
     store::{Demand, LocalStore, Store},
 };
 use smallvec::SmallVec;
@@ -15,6 +15,8 @@ pub struct Ask<S: Store = MemoryStore> {
     core: Arc<Core<S>>,
     key: KeyBuf,
     cost: u64,
+    /// How often the limiter had been restarted when this was made.
+    start: u64,
 }
 
 /// A decision over several keys, all or nothing; made by [`Limiter::all`].
@@ -27,7 +29,7 @@ pub struct All<S: Store = MemoryStore> {
 impl<S: Store> Limiter<S> {
     /// One unit for `key` as a part of a decision over several keys; see [`all`](Self::all).
     pub fn on(&self, key: impl Key) -> Ask<S> {
-        Ask { core: Arc::clone(self.core()), key: KeyBuf::of(&key), cost: 1 }
+        Ask { core: Arc::clone(self.core()), key: KeyBuf::of(&key), cost: 1, start: self.core().start() }
     }
 
     /// Several keys in one decision: per user, per tenant and for everybody, each under its own limiter's quota.
@@ -62,6 +64,32 @@ impl<S: Store> Ask<S> {
     /// The units asked for; 1 where it is not said, 0 only looks.
     pub fn cost(self, units: u64) -> Self {
         Self { cost: units, ..self }
+    }
+
+    /// The permit for this part's units of `decision`, which must be one that this very part was asked in, since it was
+    /// made: to refund or settle them. `None` where it was denied.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let user = Limiter::builder("5/day".parse()?).store(store.clone()).name("user").build();
+    /// let bytes = Limiter::builder("1000/day".parse()?).store(store).name("bytes").build();
+    /// let request = Limiter::all([user.on("ada"), bytes.on("ada").cost(100)]);
+    /// let decision = request.check()?;
+    /// if let Some(permit) = request.asks()[1].permit(&decision) {
+    ///     permit.settle(40).await?; // it took less
+    /// }
+    /// assert_eq!((user.peek("ada")?.remaining(), bytes.peek("ada")?.remaining()), (4, 960));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn permit(&self, decision: &Decision) -> Option<Permit<S>> {
+        let granted = || Permit::of_check(Arc::clone(&self.core), self.key.clone(), self.cost, decision, self.start);
+        decision.allowed().then(granted)
     }
 
     /// The name of the limiter asked.

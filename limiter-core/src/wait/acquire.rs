@@ -209,7 +209,8 @@ impl<S: Store> Acquire<S> {
                 if let Ok(slot) = self.enter() {
                     let decision = core.take(&key, self.cost).await?;
                     if decision.allowed() {
-                        return Ok(self.permit(decision, slot));
+                        let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
+                        return Ok(self.permit(decision, slot).after(waited));
                     }
                     nudged += Self::leave(slot);
                     first_wait = Some(self.wait_of(&decision, *asked.get_or_insert(decision.at()))?);
@@ -246,7 +247,8 @@ impl<S: Store> Acquire<S> {
             };
             let place = Place { core, key: &key, line, waiter };
             let Granted { decision, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
-            return Ok(self.permit(decision, slot));
+            let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
+            return Ok(self.permit(decision, slot).after(waited));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     limiter::Core,
     store::{Adjust, Store},
 };
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Units that were granted. Dropping it keeps them taken: that is the normal end. With a bound on how many are at work
 /// at once ([`LimiterBuilder::at_once`](crate::LimiterBuilder::at_once)), dropping it lets the next one in.
@@ -22,6 +22,7 @@ pub struct Permit<S: Store> {
     key: KeyBuf,
     cost: u64,
     decision: Decision,
+    waited: Duration,
     /// The place held among those at once; freed with the permit.
     slot: Option<Slot>,
     /// How often the limiter had been restarted.
@@ -31,7 +32,16 @@ pub struct Permit<S: Store> {
 impl<S: Store> Permit<S> {
     pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
         let start = core.start();
-        Self { core, key, cost, decision, slot, start }
+        Self { core, key, cost, decision, waited: Duration::ZERO, slot, start }
+    }
+
+    pub(crate) fn after(self, waited: Duration) -> Self {
+        Self { waited, ..self }
+    }
+
+    /// The permit of a check that began when the limiter had been restarted `start` times.
+    pub(crate) fn of_check(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: &Decision, start: u64) -> Self {
+        Self { core, key, cost, decision: decision.clone(), waited: Duration::ZERO, slot: None, start }
     }
 
     /// The decision that granted the units.
@@ -44,6 +54,25 @@ impl<S: Store> Permit<S> {
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.cost
+    }
+
+    /// How long the caller stood in line, by the store's time; zero where the units were there.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("sliding_log 1/20ms")?;
+    /// assert_eq!(limiter.acquire("ada").await?.waited(), Duration::ZERO);
+    /// assert!(limiter.acquire("ada").await?.waited() > Duration::from_millis(10));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Returns the units: what they were meant for was not done.

@@ -32,7 +32,7 @@ pub(crate) struct Queues {
     waiting: AtomicUsize,
     /// Counts the nudges of keys, so that who is about to join a line notices those it came too late for.
     nudges: [AtomicU64; 64],
-    max: usize,
+    pub(crate) max: usize,
     pub(super) slack: Duration,
     slots: Option<Slots>,
     closed: AtomicBool,

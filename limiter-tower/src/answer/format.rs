@@ -78,6 +78,7 @@ fn problem(refusal: &Refusal<'_>) -> String {
         Reason::Denied(_) | Reason::Blocked(_) => quota_exceeded(refusal.violated(), None),
         Reason::CostTooLarge { .. } => cost_too_large(Some(&refusal.detail())),
         Reason::StoreFailed(_) => temporary_reduced_capacity(None),
+        Reason::Forbidden => about_blank(refusal.status(), &refusal.detail()),
         Reason::NoKey(error) => about_blank(error.status(), error.detail()),
     }
 }
@@ -95,6 +96,7 @@ fn json(refusal: &Refusal<'_>) -> String {
     let error = match refusal.reason() {
         Reason::Denied(_) => "quota_exceeded",
         Reason::Blocked(_) => "blocked",
+        Reason::Forbidden => "forbidden",
         Reason::CostTooLarge { .. } => "cost_too_large",
         Reason::StoreFailed(_) => "temporary_reduced_capacity",
         Reason::NoKey(_) => "no_key",

@@ -56,8 +56,11 @@ pub(super) fn respond(refusal: Refusal<'_>) -> Response<String> {
 }
 
 fn code(reason: Reason<'_>) -> u8 {
-    let Reason::NoKey(error) = reason else {
-        return if matches!(reason, Reason::StoreFailed(_)) { UNAVAILABLE } else { RESOURCE_EXHAUSTED };
+    let error = match reason {
+        Reason::StoreFailed(_) => return UNAVAILABLE,
+        Reason::Forbidden => return PERMISSION_DENIED,
+        Reason::NoKey(error) => error,
+        Reason::Denied(_) | Reason::Blocked(_) | Reason::CostTooLarge { .. } => return RESOURCE_EXHAUSTED,
     };
     match error.status() {
         StatusCode::BAD_REQUEST => INVALID_ARGUMENT,

@@ -53,6 +53,8 @@ pub enum Reason<'a> {
     /// Its key is blocked for a while, for as long as [`blocked_for`](limiter_core::Decision::blocked_for) says.
     /// Answered with 429.
     Blocked(&'a Verdict),
+    /// The layer's [`block`](crate::RateLimitLayer::block) names it. Answered with 403.
+    Forbidden,
     /// It costs more than its quota can ever hold. Answered with 413.
     CostTooLarge {
         /// The policy whose quota that is, where the layer has several.
@@ -74,6 +76,7 @@ impl Reason<'_> {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Denied(_) | Self::Blocked(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::CostTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::StoreFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoKey(error) => error.status(),
@@ -149,7 +152,7 @@ impl<'a> Refusal<'a> {
     pub fn detail(&self) -> String {
         let mut text = match self.reason {
             Reason::Denied(_) => self.exceeded(),
-            Reason::Blocked(_) => "Requests like this one are blocked".to_owned(),
+            Reason::Blocked(_) | Reason::Forbidden => "Requests like this one are blocked".to_owned(),
             Reason::CostTooLarge { policy, cost, capacity } => return too_large(policy, cost, capacity),
             Reason::StoreFailed(_) => "Requests cannot be counted at the moment".to_owned(),
             Reason::NoKey(error) => return error.detail().to_owned(),

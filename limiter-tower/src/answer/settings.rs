@@ -7,7 +7,7 @@ use super::{
     jitter::Jitter,
     refusal::{Reason, Refusal},
 };
-use crate::{KeyError, question::Failure, verdict::Verdict};
+use crate::{KeyError, announced::Announced, ruling::Refused, verdict::Verdict};
 use http::{
     HeaderMap, HeaderValue, Response,
     header::{CACHE_CONTROL, RETRY_AFTER},
@@ -32,8 +32,17 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// The answer to a request that was denied.
-    pub(crate) fn denied<B: From<String>>(&self, request: &Parts, verdict: &Verdict) -> Response<B> {
+    /// The answer to a request that is not let through.
+    pub(crate) fn to<B: From<String>>(&self, request: &Parts, refused: &Refused) -> Response<B> {
+        match refused {
+            Refused::Denied(verdict) => self.denied(request, verdict),
+            Refused::Undecided { error, parts } => self.failed(request, error, parts),
+            Refused::NoKey(error) => self.no_key(request, error),
+            Refused::Forbidden => self.without_fields(request, Reason::Forbidden),
+        }
+    }
+
+    fn denied<B: From<String>>(&self, request: &Parts, verdict: &Verdict) -> Response<B> {
         let reason = match verdict.blocked_for().is_zero() {
             true => Reason::Denied(verdict),
             false => Reason::Blocked(verdict),
@@ -50,9 +59,7 @@ impl Answers {
         self.answer(Refusal { request, reason, retry_after_seconds, headers })
     }
 
-    /// The answer where nothing could be decided about a request.
-    pub(crate) fn failed<B: From<String>>(&self, request: &Parts, failure: &Failure) -> Response<B> {
-        let Failure { error, parts } = failure;
+    fn failed<B: From<String>>(&self, request: &Parts, error: &Error, parts: &[Arc<Announced>]) -> Response<B> {
         let mut headers = own_headers();
         let reason = match *error {
             Error::NeverFits { cost, capacity, part } => {
@@ -67,7 +74,10 @@ impl Answers {
 
     /// The answer to a request whose key cannot be told.
     pub(crate) fn no_key<B: From<String>>(&self, request: &Parts, error: &KeyError) -> Response<B> {
-        let reason = Reason::NoKey(error);
+        self.without_fields(request, Reason::NoKey(error))
+    }
+
+    fn without_fields<B: From<String>>(&self, request: &Parts, reason: Reason<'_>) -> Response<B> {
         self.answer(Refusal { request, reason, retry_after_seconds: None, headers: own_headers() })
     }
 

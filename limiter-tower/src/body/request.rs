@@ -1,7 +1,7 @@
 //! The bodies of requests: what a server receives, or a client sends.
 
 use super::{ThrottledBody, settings::Settings};
-use crate::{KeyExtractor, response::no_key};
+use crate::KeyExtractor;
 use http::{Request, Response};
 use http_body::Body;
 use limiter_core::{Limiter, MemoryStore, Store};
@@ -116,7 +116,7 @@ where
                 let request = Request::from_parts(head, self.settings.body(body, key));
                 ThrottleRequestBodyFuture { stage: Stage::Inner { future: self.inner.call(request) } }
             }
-            Err(error) => ThrottleRequestBodyFuture { stage: Stage::Own { response: Some(no_key(&error)) } },
+            Err(own) => ThrottleRequestBodyFuture { stage: Stage::Own { response: Some(own) } },
         }
     }
 }
@@ -134,7 +134,7 @@ pin_project! {
     #[project = StageProjection]
     enum Stage<F> {
         Inner { #[pin] future: F },
-        Own { response: Option<Response<String>> },
+        Own { response: Option<Box<Response<String>>> },
     }
 }
 
@@ -150,7 +150,7 @@ where
             StageProjection::Inner { future } => future.poll(cx),
             // Polled again after its end, it stays silent instead of panicking.
             StageProjection::Own { response } => {
-                response.take().map_or(Poll::Pending, |own| Poll::Ready(Ok(own.map(ResBody::from))))
+                response.take().map_or(Poll::Pending, |own| Poll::Ready(Ok((*own).map(ResBody::from))))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The bodies of responses: what a server sends, or a client receives.
 
 use super::{ThrottledBody, settings::Settings};
-use crate::{KeyExtractor, response::no_key};
+use crate::KeyExtractor;
 use http::{Request, Response};
 use http_body::Body;
 use limiter_core::{KeyBuf, Limiter, MemoryStore, Store};
@@ -112,7 +112,7 @@ where
         let (head, body) = request.into_parts();
         let stage = match self.settings.key(&head) {
             Ok(key) => Stage::Inner { future: self.inner.call(Request::from_parts(head, body)), key },
-            Err(error) => Stage::Own { response: Some(no_key(&error)) },
+            Err(own) => Stage::Own { response: Some(own) },
         };
         ThrottleResponseBodyFuture { stage, settings: Arc::clone(&self.settings) }
     }
@@ -135,7 +135,7 @@ pin_project! {
     #[project = StageProjection]
     enum Stage<F> {
         Inner { #[pin] future: F, key: Option<KeyBuf> },
-        Own { response: Option<Response<String>> },
+        Own { response: Option<Box<Response<String>>> },
     }
 }
 
@@ -156,7 +156,7 @@ where
             }
             // Polled again after its end, it stays silent instead of panicking.
             StageProjection::Own { response } => {
-                response.take().map_or(Poll::Pending, |own| Poll::Ready(Ok(own.map(ThrottledBody::from))))
+                response.take().map_or(Poll::Pending, |own| Poll::Ready(Ok((*own).map(ThrottledBody::from))))
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What both layers share: whose quota a body's bytes are counted under, and in which pieces they go out.
 
 use super::ThrottledBody;
-use crate::{Global, KeyError, KeyExtractor};
-use http::request::Parts;
+use crate::{Global, KeyExtractor, answer::Answers};
+use http::{Response, request::Parts};
 use http_body::Body;
 use limiter_core::{KeyBuf, Limiter, Store};
 use std::{fmt, sync::Arc};
@@ -26,8 +26,9 @@ impl<S: Store> Settings<S> {
         self.piece = Some(bytes);
     }
 
-    pub(super) fn key(&self, request: &Parts) -> Result<Option<KeyBuf>, KeyError> {
-        self.key.key(request)
+    /// The request's key; `Err` is the answer where it cannot be had.
+    pub(super) fn key(&self, request: &Parts) -> Result<Option<KeyBuf>, Box<Response<String>>> {
+        self.key.key(request).map_err(|error| Box::new(Answers::default().no_key(request, &error)))
     }
 
     /// `body` under the quota of `key`; without one as it is.

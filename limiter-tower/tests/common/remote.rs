@@ -4,22 +4,36 @@ use limiter_core::{
     Clock, Decision, LocalStore, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
     store::{Adjust, Demand, Scope},
 };
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// Memory that answers a turn later, or not at all.
 #[derive(Clone, Default)]
 pub struct Remote {
     pub memory: MemoryStore,
-    is_down: bool,
+    is_down: Arc<AtomicBool>,
 }
 
 impl Remote {
     pub fn down() -> Self {
-        Self { is_down: true, ..Self::default() }
+        let store = Self::default();
+        store.go_down();
+        store
+    }
+
+    pub fn go_down(&self) {
+        self.is_down.store(true, Ordering::SeqCst);
+    }
+
+    pub fn come_up(&self) {
+        self.is_down.store(false, Ordering::SeqCst);
     }
 
     async fn turn(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
-        if self.is_down { Err(StoreError::new(StoreErrorKind::Unavailable)) } else { Ok(()) }
+        if self.is_down.load(Ordering::SeqCst) { Err(StoreError::new(StoreErrorKind::Unavailable)) } else { Ok(()) }
     }
 }
 
