@@ -33,7 +33,8 @@ impl<S: Store> Limits<S> {
         let restamp = self.restamps().unwrap_or_else(is_log);
         // The host of this very request: others may be counted together with it.
         let name = authority(request.url());
-        let turn = Turn { limits: self, policy, key, host, name, cost, max_wait, restamp };
+        let line = self.learning_of(policy).filter(|_| cost > 0).map(|learning| host.line(learning));
+        let turn = Turn { limits: self, policy, key, host, line, name, cost, max_wait, restamp };
         match Ticket::first(turn).await {
             Ok(ticket) => Ok(Some(ticket)),
             Err((name, reason)) => Err(NotSent::Limited(RateLimitError::new(name, reason))),
