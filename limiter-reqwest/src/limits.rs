@@ -320,7 +320,8 @@ impl<S: Store> Limits<S> {
     ///
     /// Requests to such a host are evenly paced, at first slowly ([`Learning::start`]). The quota given to
     /// [`new`](Self::new) holds as well, as what is never exceeded. Refused is what was answered with 429 or 503; what was
-    /// answered in any other way was admitted. How that goes, and what cannot be learned, is told in
+    /// answered in any other way was admitted. Each request counts once, whatever its cost; one of cost 0 passes at once and
+    /// teaches nothing. How that goes, and what cannot be learned, is told in
     /// [`learn`](crate::learn); [`Status::learned`] shows it.
     ///
     /// What is learned stays in this process, also where the store is shared: processes that ask the same host come to

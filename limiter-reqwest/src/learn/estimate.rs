@@ -201,6 +201,9 @@ impl Estimate {
         if self.spread >= SETTLED || self.soon > 1 {
             self.share = 0.0; // that was not jitter
         }
+        if self.soon > 1 {
+            self.cost = 1.0; // nor what a probe costs
+        }
         self.careful = false;
         self.begin = at;
         self.admitted = 1.0;
