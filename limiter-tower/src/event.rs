@@ -33,8 +33,10 @@ pub enum Outcome {
     WouldDeny,
     /// It was refused by the layer's [`block`](crate::RateLimitLayer::block).
     Blocked,
-    /// It was refused: the store failed.
+    /// It was refused, or passed a layer or policy in shadow mode: the store failed.
     StoreFailed,
+    /// It was let in undecided: the store failed, and the layer [allows](crate::StoreFailure::Allow) that.
+    LetThrough,
 }
 
 impl Outcome {
@@ -49,6 +51,7 @@ impl Outcome {
             Self::WouldDeny => "would deny",
             Self::Blocked => "blocked",
             Self::StoreFailed => "store failed",
+            Self::LetThrough => "let through",
         }
     }
 }
@@ -74,6 +77,11 @@ impl<'a> Event<'a> {
         Self { outcome: Outcome::Blocked, verdict: None, error: None, parts: &[], waited: Duration::ZERO }
     }
 
+    /// A decision that was made elsewhere, as the store failed.
+    pub(crate) fn because(self, error: &'a Error) -> Self {
+        Self { error: Some(error), ..self }
+    }
+
     pub(crate) fn waited(self, waited: Duration) -> Self {
         Self { waited, ..self }
     }
@@ -96,7 +104,8 @@ impl<'a> Event<'a> {
         self.verdict
     }
 
-    /// Why nothing could be decided, where that is so.
+    /// Why nothing could be decided, where that is so; beside a verdict, why the store did not decide: this process's
+    /// memory did.
     #[must_use]
     pub fn error(&self) -> Option<&'a Error> {
         self.error

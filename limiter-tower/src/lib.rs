@@ -5,6 +5,7 @@ mod answer;
 #[cfg(feature = "body")]
 mod body;
 mod event;
+mod failure;
 mod future;
 mod key;
 mod layer;
@@ -23,6 +24,7 @@ pub use body::{
     ThrottleResponseBodyFuture, ThrottleResponseBodyLayer, ThrottledBody,
 };
 pub use event::{Event, Outcome};
+pub use failure::{Breaker, StoreFailure};
 pub use future::ResponseFuture;
 pub use key::{
     ClientAddr, CookieKey, ExtensionKey, Global, HeaderKey, IPV6_PREFIX_BITS, IntoKey, KeyError, KeyExtractor,
