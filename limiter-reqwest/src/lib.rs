@@ -3,6 +3,7 @@
 mod engine;
 mod error;
 mod event;
+pub mod learn;
 mod limits;
 mod middleware;
 mod obey;

@@ -127,6 +127,7 @@ impl<S: Store> Core<S> {
         self.clock.as_deref()
     }
 
+    #[inline]
     pub(crate) fn take_now(&self, demand: &Demand<'_>) -> Option<Result<Decision, StoreError>> {
         self.store.take_now(std::slice::from_ref(demand), self.clock())
     }

@@ -169,6 +169,7 @@ impl<S: Store> Limiter<S> {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn acquire(&self, key: impl Key) -> Acquire<S> {
         Acquire::new(self, KeyBuf::of(&key))
     }

@@ -30,6 +30,7 @@ pub struct Permit<S: Store> {
 }
 
 impl<S: Store> Permit<S> {
+    #[inline(always)]
     pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
         let start = core.start();
         Self { core, key, cost, decision, waited: Duration::ZERO, slot, start }

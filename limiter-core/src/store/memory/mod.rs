@@ -1,5 +1,6 @@
 //! State in this process's memory.
 
+mod hash;
 mod shard;
 mod slot;
 
@@ -9,16 +10,13 @@ use crate::{
     algorithm::{Mode, View, decide, decide_one},
     error::{StoreError, StoreErrorKind},
     quota::Plan,
-    sync::{Mutex, MutexGuard},
+    sync::{ShortGuard, ShortLock},
 };
+use hash::Seed;
 use shard::{Loaded, Now, Shard};
 use slot::quota_id;
 use smallvec::SmallVec;
-use std::{
-    fmt,
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
 /// The default store: one process, no server, bounded.
 ///
@@ -50,8 +48,8 @@ use std::{
 pub struct MemoryStore(Arc<Inner>);
 
 struct Inner {
-    shards: Box<[Padded<Mutex<Shard>>]>,
-    hasher: RandomState,
+    shards: Box<[Padded<ShortLock<Shard>>]>,
+    seed: Seed,
     clock: MonotonicClock,
 }
 
@@ -122,11 +120,11 @@ impl MemoryStore {
     }
 
     /// Decides on one key.
-    #[inline]
+    #[inline(always)]
     fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Decision {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.place(hash)]);
-        let now = self.time(clock);
+        let now = self.time(clock, &mut shard);
         if let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates())
             && let ([meter], Some(empty_at)) = (&meters[..], shard.bucket(hash, quota_id(demand.quota)))
         {
@@ -161,9 +159,9 @@ impl MemoryStore {
         let mut places: SmallVec<[usize; 8]> = hashes.iter().map(|&hash| self.place(hash)).collect();
         places.sort_unstable();
         places.dedup();
-        let mut shards: SmallVec<[MutexGuard<'_, Shard>; 8]> =
+        let mut shards: SmallVec<[ShortGuard<'_, Shard>; 8]> =
             places.iter().map(|&place| lock(&self.0.shards[place])).collect();
-        let now = self.time(clock);
+        let now = self.time_of_all(clock, &mut shards);
         let shard_of = |hash: u64| places.binary_search(&self.place(hash)).unwrap_or(0);
 
         let mut loaded: SmallVec<[Loaded; 8]> = demands
@@ -216,25 +214,33 @@ impl MemoryStore {
     ) -> R {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.place(hash)]);
-        let now = self.time(clock);
+        let now = self.time(clock, &mut shard);
         let mut loaded = shard.load(hash, demand, now.at);
         let result = change(&mut loaded.state, now.at);
         shard.store(hash, demand, loaded, now, is_written);
         result
     }
 
+    /// The time, read under the lock of the shard.
     #[inline]
-    fn time(&self, clock: Option<&dyn Clock>) -> Now {
-        let at = clock.map_or_else(|| self.0.clock.now(), Clock::now);
+    fn time(&self, clock: Option<&dyn Clock>, shard: &mut Shard) -> Now {
+        let at = clock.map_or_else(|| shard.not_before(self.0.clock.now()), Clock::now);
+        Now { at, may_step_back: clock.is_some() }
+    }
+
+    /// The time, read under the locks of several shards.
+    fn time_of_all(&self, clock: Option<&dyn Clock>, shards: &mut [ShortGuard<'_, Shard>]) -> Now {
+        let mut at = clock.map_or_else(|| self.0.clock.now(), Clock::now);
+        if clock.is_none() {
+            at = shards.iter_mut().fold(at, |at, shard| shard.not_before(at));
+            shards.iter_mut().for_each(|shard| _ = shard.not_before(at));
+        }
         Now { at, may_step_back: clock.is_some() }
     }
 
     #[inline]
     fn hash(&self, scope: &Scope, key: &[u8]) -> u64 {
-        let mut hasher = self.0.hasher.build_hasher();
-        hasher.write_u64(scope.hash());
-        hasher.write(key);
-        hasher.finish()
+        self.0.seed.hash(scope.hash(), key)
     }
 
     /// Which shard a hash belongs to: by bits that the shard's own table uses last.
@@ -263,15 +269,15 @@ impl MemoryStoreBuilder {
         let shards = (self.max_keys / 256).next_power_of_two().clamp(1, 64);
         let room = self.max_keys.div_ceil(shards);
         MemoryStore(Arc::new(Inner {
-            shards: (0..shards).map(|_| Padded(Mutex::new(Shard::new(room)))).collect(),
-            hasher: RandomState::new(),
+            shards: (0..shards).map(|_| Padded(ShortLock::new(Shard::new(room)))).collect(),
+            seed: Seed::random(),
             clock: MonotonicClock::new(),
         }))
     }
 }
 
 impl LocalStore for MemoryStore {
-    #[inline]
+    #[inline(always)]
     fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         match demands {
             [demand] => Ok(self.one(demand, clock, Mode::Take)),
@@ -300,14 +306,14 @@ impl LocalStore for MemoryStore {
     fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError> {
         let dropped = self.0.shards.iter().map(|shard| {
             let mut shard = lock(shard);
-            let now = self.time(clock);
+            let now = self.time(clock, &mut shard);
             shard.sweep(now.at)
         });
         Ok(dropped.sum())
     }
 
     fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
-        Ok(self.time(clock).at)
+        Ok(clock.map_or_else(|| self.0.clock.now(), Clock::now))
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -331,9 +337,10 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-/// A shard's state is valid at every step a panic could cut short, so a poisoned lock is as good as any.
-fn lock<T>(mutex: &Padded<Mutex<T>>) -> MutexGuard<'_, T> {
-    mutex.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// A shard's state is valid at every step a panic could cut short.
+#[inline]
+fn lock<T>(shard: &Padded<ShortLock<T>>) -> ShortGuard<'_, T> {
+    shard.0.lock()
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub(super) struct Shard {
     quotas: HashMap<u64, Quota, RandomState>,
     /// With this many quotas, those that no slot is under any more are forgotten.
     most_quotas: usize,
+    /// The latest time of the store's own clock that anything was decided at here.
+    latest: Timestamp,
 }
 
 /// What keys without a slot share a state by: their limiter, their quota, and one of a few ways by hash.
@@ -82,7 +84,15 @@ impl Shard {
             overflow_writes: 0,
             quotas: HashMap::default(),
             most_quotas: FEW_QUOTAS,
+            latest: Timestamp::MIN,
         }
+    }
+
+    /// The store's own time `now`, which is not before any that was told here: two threads may read it a little apart.
+    #[inline]
+    pub(super) fn not_before(&mut self, now: Timestamp) -> Timestamp {
+        self.latest = self.latest.max(now);
+        self.latest
     }
 
     /// The bucket of a key that has one under this quota: the commonest case, decided in place.
