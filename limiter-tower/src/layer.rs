@@ -40,8 +40,8 @@ pub(crate) struct Settings<S: Store> {
     pub(crate) policies: Vec<Listed<S>>,
     fields: FieldSet,
     pub(crate) answers: Arc<Answers>,
-    pub(crate) block: Option<Arc<When>>,
-    pub(crate) skip: Option<Arc<When>>,
+    pub(crate) block: Vec<Arc<When>>,
+    pub(crate) skip: Vec<Arc<When>>,
     pub(crate) is_shadow: bool,
     pub(crate) wait: Option<Duration>,
     pub(crate) hook: Option<Arc<Hook>>,
@@ -81,8 +81,8 @@ impl<S: Store> RateLimitLayer<S> {
             policies: vec![Listed::new(policy.into(), fields, &local)],
             fields,
             answers: Arc::default(),
-            block: None,
-            skip: None,
+            block: Vec::new(),
+            skip: Vec::new(),
             is_shadow: false,
             wait: None,
             hook: None,
@@ -258,7 +258,7 @@ impl<S: Store> RateLimitLayer<S> {
         self.with_answers(|answers| answers.jitter = Some(Jitter::new(most)))
     }
 
-    /// Lets requests of this kind pass as if there were no layer: health checks, allow lists.
+    /// Lets requests of this kind pass as if there were no layer: health checks, allow lists. Called again, those too.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -271,11 +271,11 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn skip(self, is_free: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|settings| settings.skip = Some(Arc::new(is_free)))
+        self.with(|settings| settings.skip.push(Arc::new(is_free)))
     }
 
-    /// Refuses requests of this kind with 403, before anything else is looked at: block lists. Nothing is taken for
-    /// them, and what [`skip`](Self::skip) says does not let them in.
+    /// Refuses requests of this kind with 403, before anything else is looked at: block lists. Called again, those
+    /// too. Nothing is taken for them, and what [`skip`](Self::skip) says does not let them in.
     ///
     /// To block a single key for a while, see [`Limiter::block`](limiter_core::Limiter::block).
     ///
@@ -291,7 +291,7 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn block(self, is_refused: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|settings| settings.block = Some(Arc::new(is_refused)))
+        self.with(|settings| settings.block.push(Arc::new(is_refused)))
     }
 
     /// Lets a request wait for its turn up to `limit` instead of refusing it. One that would wait longer is refused at

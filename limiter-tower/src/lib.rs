@@ -15,6 +15,15 @@ mod question;
 mod ruling;
 mod service;
 mod throttle;
+#[cfg(feature = "tracing")]
+mod trace;
+#[cfg(not(feature = "tracing"))]
+mod trace {
+    //! Nobody listens.
+    pub(crate) const IS_ON: bool = false;
+
+    pub(crate) fn event(_: &crate::Event<'_>) {}
+}
 mod verdict;
 
 pub use answer::{Answer, Format, Reason, Refusal, exposed_headers};

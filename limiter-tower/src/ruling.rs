@@ -7,6 +7,7 @@ use crate::{
     layer::Settings,
     outcome::Granted,
     question::{Group, Question},
+    trace,
     verdict::Verdict,
 };
 use limiter_core::{Decision, Error, Store};
@@ -203,8 +204,10 @@ impl<S: Store> Settings<S> {
     }
 
     pub(crate) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
-        if let Some(hook) = &self.hook {
-            hook(&event());
+        if trace::IS_ON || self.hook.is_some() {
+            let event = event();
+            trace::event(&event);
+            self.hook.iter().for_each(|hook| hook(&event));
         }
     }
 }
