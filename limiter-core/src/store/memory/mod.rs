@@ -136,6 +136,9 @@ impl MemoryStore {
     /// [`one`](Self::one) whatever its state is; not inlined, so that a bucket's way stays short.
     #[inline(never)]
     fn any(shard: &mut Shard, hash: u64, demand: &Demand<'_>, now: Now, mode: Mode) -> Decision {
+        if let Some(state) = shard.state(hash, quota_id(demand.quota)) {
+            return decide(&mut [View { quota: demand.quota, state, cost: demand.cost }], now.at, mode);
+        }
         let mut loaded = shard.load(hash, demand, now.at);
         let view = View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost };
         let decision = decide(&mut [view], now.at, mode);

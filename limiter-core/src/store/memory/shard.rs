@@ -101,6 +101,13 @@ impl Shard {
         self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_bucket_mut(id)
     }
 
+    /// Any other state of a key that has one under this quota, but for a bucket's that is not in a bucket's place: it may
+    /// have to move there.
+    #[inline]
+    pub(super) fn state(&mut self, hash: u64, id: u64) -> Option<&mut KeyState> {
+        self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_state_mut(id)
+    }
+
     /// Where that bucket is, until something else is changed, and its state.
     pub(super) fn find_bucket(&mut self, hash: u64, id: u64) -> Option<(usize, u64)> {
         let index = self.slots.find_bucket_index(hash, |slot| slot.hash == hash)?;
