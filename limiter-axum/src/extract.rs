@@ -5,10 +5,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, request::Parts};
-use limiter_core::Decision;
+use limiter_tower::Verdict;
 use std::{convert::Infallible, error::Error, fmt, ops::Deref};
 
-/// Extracts the decision that let the request in: what is left, and when all of it is back.
+/// Extracts the decision that let the request in: what is left, and when all of it is back; over all policies, and of
+/// each.
 ///
 /// Where several layers decided, it is that of the innermost one, which decided last. `Option<Limited>` is `None` where
 /// no layer limited the request.
@@ -18,8 +19,8 @@ use std::{convert::Infallible, error::Error, fmt, ops::Deref};
 /// use limiter_axum::{Limited, RateLimitLayer};
 /// use limiter_core::Limiter;
 ///
-/// async fn home(Limited(decision): Limited) -> String {
-///     format!("{} of {} left", decision.remaining(), decision.limit())
+/// async fn home(Limited(verdict): Limited) -> String {
+///     format!("{} of {} left", verdict.remaining(), verdict.limit())
 /// }
 ///
 /// # fn main() -> Result<(), limiter_core::QuotaError> {
@@ -28,13 +29,13 @@ use std::{convert::Infallible, error::Error, fmt, ops::Deref};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Limited(pub Decision);
+#[derive(Clone, Debug)]
+pub struct Limited(pub Verdict);
 
 impl Deref for Limited {
-    type Target = Decision;
+    type Target = Verdict;
 
-    fn deref(&self) -> &Decision {
+    fn deref(&self) -> &Verdict {
         &self.0
     }
 }
@@ -43,7 +44,7 @@ impl<T: Sync> FromRequestParts<T> for Limited {
     type Rejection = NotLimited;
 
     async fn from_request_parts(request: &mut Parts, _: &T) -> Result<Self, NotLimited> {
-        decision(request).ok_or(NotLimited(()))
+        verdict(request).ok_or(NotLimited(()))
     }
 }
 
@@ -51,12 +52,12 @@ impl<T: Sync> OptionalFromRequestParts<T> for Limited {
     type Rejection = Infallible;
 
     async fn from_request_parts(request: &mut Parts, _: &T) -> Result<Option<Self>, Infallible> {
-        Ok(decision(request))
+        Ok(verdict(request))
     }
 }
 
-fn decision(request: &Parts) -> Option<Limited> {
-    request.extensions.get::<Decision>().cloned().map(Limited)
+fn verdict(request: &Parts) -> Option<Limited> {
+    request.extensions.get::<Verdict>().cloned().map(Limited)
 }
 
 /// The rejection of [`Limited`]: no layer limited the request. Answered with 500.

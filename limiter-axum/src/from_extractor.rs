@@ -7,7 +7,7 @@ use axum::{
 };
 use http::request::Parts;
 use limiter_core::{KeyBuf, MemoryStore, Store};
-use limiter_tower::{IntoKey, KeyError, RateLimit, RateLimitLayer, ResponseFuture};
+use limiter_tower::{IntoKey, KeyError, KeyExtractor, RateLimit, RateLimitLayer, ResponseFuture};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -22,9 +22,10 @@ use tower_service::Service;
 
 /// A layer that runs the extractor `E` on each request and limits it by the key made of what that yields.
 ///
-/// `limit` is a limiter, or a [`RateLimitLayer`] with costs and names, whose own key is replaced. `key` may return
-/// whatever a closure given to [`RateLimitLayer::key`] may. Where the extractor rejects a request, its rejection is the
-/// answer, and nothing is taken.
+/// `limit` is a limiter, or a [`RateLimitLayer`] with costs and names, the key of whose first policy is replaced; its
+/// other policies, and layers further in, reach the key by [`ExtractedKey`]. `key` may return whatever a closure given
+/// to [`RateLimitLayer::key`] may. Where the extractor rejects a request, its rejection is the answer, and nothing is
+/// taken; one that may find nothing, `Option<E>`, leaves it to `key`.
 ///
 /// ```
 /// use axum::{Router, extract::Query, routing::get};
@@ -91,24 +92,52 @@ where
             let (state, key) = &*shared;
             let (mut head, body) = request.into_parts();
             let extracted = match E::from_request_parts(&mut head, state).await {
-                Ok(extracted) => ExtractedKey(key(extracted).into_key()),
+                Ok(extracted) => Extracted(key(extracted).into_key()),
                 Err(rejection) => return Err(rejection.into_response()),
             };
             head.extensions.insert(extracted);
             Ok(Request::from_parts(head, body))
         })
     };
-    FromExtractorLayer { extract: Arc::new(extract), limit: limit.into().key(extracted_key) }
+    FromExtractorLayer { extract: Arc::new(extract), limit: limit.into().key(ExtractedKey) }
+}
+
+/// The key that [`from_extractor`] made of a request: for further policies of its layer, for layers further in, and for
+/// tuples.
+///
+/// Where none made one, the request is answered with 500.
+///
+/// ```
+/// use axum::{Router, http::HeaderMap, routing::get};
+/// use limiter_axum::{ExtractedKey, MatchedRoute, RateLimitLayer, from_extractor};
+/// use limiter_core::Limiter;
+///
+/// # fn main() -> Result<(), limiter_core::QuotaError> {
+/// let user = |headers: HeaderMap| headers.get("x-user").cloned(); // a session's, in earnest
+/// let each_route = RateLimitLayer::new(Limiter::parse("5/s")?).key((ExtractedKey, MatchedRoute));
+/// let app: Router = Router::new()
+///     .route("/", get(async || "hello"))
+///     .layer(each_route)
+///     .layer(from_extractor(Limiter::parse("10/s")?, user));
+/// # let _ = app;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct ExtractedKey;
+
+impl KeyExtractor for ExtractedKey {
+    fn key(&self, request: &Parts) -> Result<Option<KeyBuf>, KeyError> {
+        let found = request.extensions.get::<Extracted>().map(|extracted| extracted.0.clone());
+        found.unwrap_or_else(|| {
+            Err(KeyError::new("no key was extracted: from_extractor must stand outside of this limit"))
+        })
+    }
 }
 
 /// The key on its way from the extractor to the limit.
 #[derive(Clone)]
-struct ExtractedKey(Result<Option<KeyBuf>, KeyError>);
-
-fn extracted_key(request: &Parts) -> Result<Option<KeyBuf>, KeyError> {
-    let found = request.extensions.get::<ExtractedKey>().map(|extracted| extracted.0.clone());
-    found.unwrap_or_else(|| Err(KeyError::new("no extractor ran before the limit")))
-}
+struct Extracted(Result<Option<KeyBuf>, KeyError>);
 
 /// The request with its key, or the extractor's rejection.
 type Extracting = Pin<Box<dyn Future<Output = Result<Request, Response>> + Send>>;

@@ -1,15 +1,16 @@
 //! Keys that axum knows: who is at the other end of the socket, and which route it is.
 
 use axum::extract::{ConnectInfo, MatchedPath, connect_info::MockConnectInfo};
-use http::{Method, request::Parts};
+use http::request::Parts;
 use limiter_core::KeyBuf;
-use limiter_tower::{KeyError, KeyExtractor};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use limiter_tower::{ClientAddr, IPV6_PREFIX_BITS, KeyError, KeyExtractor, MethodKey, TrustedProxies, address_group};
+use std::net::{IpAddr, SocketAddr};
 
 /// The address at the other end of the socket. Nothing that a client sends can change it.
 ///
 /// An IPv4 address, also where it comes mapped into IPv6 (`::ffff:192.0.2.1`); of an IPv6 address the first 64 bits,
-/// since whoever has one has all those of its prefix. Behind a proxy, this is the proxy's address.
+/// since whoever has one has all those of its prefix. Behind a proxy, this is the proxy's address, unless
+/// [`behind`](Self::behind) names the proxy.
 ///
 /// The app must be served with `into_make_service_with_connect_info::<SocketAddr>()`; where it is not, requests are
 /// answered with a 500 that says so.
@@ -33,7 +34,7 @@ impl PeerAddr {
     /// Each IPv4 address and each IPv6 /64.
     #[must_use]
     pub const fn new() -> Self {
-        Self { ipv6_prefix_bits: 64 }
+        Self { ipv6_prefix_bits: IPV6_PREFIX_BITS }
     }
 
     /// Groups IPv6 addresses by their first `bits` bits; 128 and above do not group them at all.
@@ -67,14 +68,25 @@ impl PeerAddr {
     /// ```
     #[must_use]
     pub fn group(&self, address: IpAddr) -> IpAddr {
-        match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let host_bits = 128_u32.saturating_sub(self.ipv6_prefix_bits.into());
-                let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-                Ipv6Addr::from_bits(address.to_bits() & mask).into()
-            }
-            ipv4 @ IpAddr::V4(_) => ipv4,
-        }
+        address_group(address, self.ipv6_prefix_bits)
+    }
+
+    /// Where the peer is one of `proxies`, the client that they name.
+    ///
+    /// ```
+    /// use limiter_axum::{PeerAddr, RateLimitLayer, TrustedProxies};
+    /// use limiter_core::Limiter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let proxies = TrustedProxies::x_forwarded_for(["10.0.0.0/8", "fd00::/8"])?;
+    /// let layer = RateLimitLayer::new(Limiter::parse("10/s, 1000/h")?).key(PeerAddr::new().behind(proxies));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn behind(self, proxies: TrustedProxies) -> ClientAddr {
+        ClientAddr::from_peer(connected).behind(proxies).ipv6_prefix(self.ipv6_prefix_bits)
     }
 }
 
@@ -86,16 +98,18 @@ impl Default for PeerAddr {
 
 impl KeyExtractor for PeerAddr {
     fn key(&self, request: &Parts) -> Result<Option<KeyBuf>, KeyError> {
-        let connected = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address);
-        let mocked = || request.extensions.get::<MockConnectInfo<SocketAddr>>().map(|MockConnectInfo(address)| address);
-        match connected.or_else(mocked) {
-            Some(address) => Ok(Some(KeyBuf::of(&self.group(address.ip())))),
-            None => Err(KeyError::new(
-                "the peer's address is unknown: serve the app with \
-                 Router::into_make_service_with_connect_info::<SocketAddr>()",
-            )),
-        }
+        Ok(Some(KeyBuf::of(&self.group(connected(request)?))))
     }
+}
+
+/// The socket's peer, of which axum tells only when it is asked to.
+fn connected(request: &Parts) -> Result<IpAddr, KeyError> {
+    let connected = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address);
+    let mocked = || request.extensions.get::<MockConnectInfo<SocketAddr>>().map(|MockConnectInfo(address)| address);
+    connected.or_else(mocked).map(SocketAddr::ip).ok_or(KeyError::new(
+        "the peer's address is unknown: serve the app with \
+         Router::into_make_service_with_connect_info::<SocketAddr>()",
+    ))
 }
 
 /// The method and the pattern of the matched route, `GET /users/{id}`: each route has its own quota.
@@ -123,58 +137,8 @@ pub struct MatchedRoute;
 impl KeyExtractor for MatchedRoute {
     fn key(&self, request: &Parts) -> Result<Option<KeyBuf>, KeyError> {
         let route = request.extensions.get::<MatchedPath>();
-        Ok(Some(route.map_or_else(KeyBuf::new, |route| KeyBuf::of(&(method_name(&request.method), route.as_str())))))
-    }
-}
-
-fn method_name(method: &Method) -> &str {
-    match *method {
-        Method::HEAD => Method::GET.as_str(),
-        Method::GET
-        | Method::POST
-        | Method::PUT
-        | Method::DELETE
-        | Method::PATCH
-        | Method::OPTIONS
-        | Method::CONNECT
-        | Method::TRACE => method.as_str(),
-        _ => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_grouped_by_bits_whatever_their_notation() {
-        for (prefix, address, group) in [
-            (64, "192.0.2.1", "192.0.2.1"),
-            (0, "192.0.2.1", "192.0.2.1"),
-            (64, "::ffff:192.0.2.1", "192.0.2.1"),
-            (64, "::ffff:c000:0201", "192.0.2.1"),
-            (0, "0:0:0:0:0:ffff:c000:201", "192.0.2.1"),
-            (64, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            (56, "2001:db8:1:2ff:3:4:5:6", "2001:db8:1:200::"),
-            (48, "2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
-            (128, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6"),
-            (255, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6"),
-            (0, "2001:db8:1:2:3:4:5:6", "::"),
-            (64, "::1", "::"),
-            (64, "::192.0.2.1", "::"),
-            (64, "64:ff9b::192.0.2.1", "64:ff9b::"),
-        ] {
-            let peer = PeerAddr::new().ipv6_prefix(prefix);
-            assert_eq!(peer.group(address.parse().unwrap()), group.parse::<IpAddr>().unwrap(), "{address}/{prefix}");
-        }
-    }
-
-    #[test]
-    fn an_invented_method_buys_no_fresh_key() {
-        let invented = |name: &[u8]| Method::from_bytes(name).unwrap();
-        assert_eq!(method_name(&invented(b"X1")), method_name(&invented(b"X2")));
-        assert_eq!(method_name(&Method::HEAD), method_name(&Method::GET));
-        assert_ne!(method_name(&Method::POST), method_name(&Method::GET));
-        assert_ne!(method_name(&invented(b"X1")), method_name(&Method::GET));
+        Ok(Some(
+            route.map_or_else(KeyBuf::new, |route| KeyBuf::of(&(MethodKey::group(&request.method), route.as_str()))),
+        ))
     }
 }

@@ -3,13 +3,21 @@
 mod extract;
 mod from_extractor;
 mod key;
+#[cfg(feature = "ws")]
+mod ws;
 
 pub use extract::{Limited, NotLimited};
 pub use from_extractor::{
-    FromExtractor, FromExtractorFuture, FromExtractorLayer, from_extractor, from_extractor_with_state,
+    ExtractedKey, FromExtractor, FromExtractorFuture, FromExtractorLayer, from_extractor, from_extractor_with_state,
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    ExtensionKey, FieldSet, Generation, Global, HeaderKey, IntoKey, KeyError, KeyExtractor, PolicyName, RateLimit,
-    RateLimitLayer,
+    Answer, ClientAddr, CookieKey, Event, ExtensionKey, FieldSet, Format, Generation, Global, HeaderKey, IntoKey,
+    KeyError, KeyExtractor, MethodKey, Or, OrRefuse, Outcome, Policy, PolicyError, PolicyName, ProxyError, QueryKey,
+    RateLimit, RateLimitLayer, Reason, Refusal, Throttle, ThrottleError, ThrottleLayer, TrueCost, TrustedProxies,
+    Verdict, exposed_headers,
 };
+#[cfg(feature = "body")]
+pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};
+#[cfg(feature = "ws")]
+pub use ws::{LimitedSocket, close_frame};

@@ -14,9 +14,10 @@ use axum::{
 use common::{limit, serve, serve_with_peers};
 use http::{HeaderName, Request, StatusCode, request::Parts};
 use limiter_axum::{
-    HeaderKey, KeyError, MatchedRoute, PeerAddr, PolicyName, from_extractor, from_extractor_with_state,
+    CookieKey, ExtensionKey, ExtractedKey, HeaderKey, IntoKey, KeyError, KeyExtractor, MatchedRoute, MethodKey,
+    PeerAddr, Policy, PolicyName, QueryKey, RateLimitLayer, from_extractor, from_extractor_with_state,
 };
-use limiter_core::Limiter;
+use limiter_core::{Key, KeyBuf, Limiter, MemoryStore};
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -135,6 +136,131 @@ async fn an_async_extractor_with_state_is_a_key_and_its_rejection_an_answer() {
     assert_eq!((rejected.status, rejected.body.as_str()), (401, "who are you?"));
     assert!(!rejected.headers.contains_key("ratelimit"));
     assert_eq!(limiter.peek(2_u64).unwrap().remaining(), 1);
+}
+
+/// A key of several parts, which an extractor yields as it is.
+struct Member {
+    team: u64,
+    user: User,
+}
+
+impl Key for Member {
+    fn encode(&self, out: &mut KeyBuf) {
+        (self.team, self.user.0).encode(out);
+    }
+}
+
+impl IntoKey for Member {
+    fn into_key(self) -> Result<Option<KeyBuf>, KeyError> {
+        Ok(Some(KeyBuf::of(&self)))
+    }
+}
+
+impl FromRequestParts<Sessions> for Member {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(request: &mut Parts, sessions: &Sessions) -> Result<Self, Self::Rejection> {
+        let user = User::from_request_parts(request, sessions).await?;
+        Ok(Self { team: user.0 / 10, user })
+    }
+}
+
+#[tokio::test]
+async fn an_extractor_of_a_typed_key_is_one() {
+    let sessions = Sessions(HashMap::from([("ada", 11), ("bob", 12)]));
+    let limiter = Limiter::parse("1/h").unwrap();
+    let by_member = from_extractor_with_state(sessions, limiter.clone(), |member: Member| member);
+    let server = serve(page().layer(by_member)).await;
+    for (token, expected) in [("ada", 200), ("ada", 429), ("bob", 200)] {
+        let reply = server.send("GET", "/", &format!("authorization: {token}\r\n")).await;
+        assert_eq!(reply.status, expected, "{token}");
+    }
+    assert_eq!(limiter.peek(Member { team: 1, user: User(11) }).unwrap().remaining(), 0);
+}
+
+#[tokio::test]
+async fn limits_further_in_reach_the_extracted_key() {
+    let by_user = |headers: http::HeaderMap| headers.get("x-user").cloned();
+    let each_route = limit("1/h").key((ExtractedKey, MatchedRoute));
+    let server = serve(page().layer(each_route).layer(from_extractor(Limiter::parse("3/h").unwrap(), by_user))).await;
+    let send = async |path, user| server.send("GET", path, &format!("x-user: {user}\r\n")).await.status;
+    assert_eq!([send("/", "ada").await, send("/", "ada").await, send("/other", "ada").await], [200, 429, 200]);
+    assert_eq!([send("/other", "ada").await, send("/other", "bob").await], [429, 200]);
+    assert_eq!(server.get("/").await.status, 200);
+
+    let without = serve(page().layer(limit("1/h").key(ExtractedKey))).await.get("/").await;
+    assert_eq!(without.status, 500);
+    assert!(without.body.contains("from_extractor"), "{}", without.body);
+}
+
+#[tokio::test]
+async fn all_policies_of_a_layer_reach_the_extracted_key() {
+    let store = MemoryStore::new();
+    let policy = |name: &str, quota: &str| {
+        let limiter = Limiter::builder(quota.parse().unwrap()).name(name).store(store.clone()).build();
+        Policy::new(PolicyName::new(name).unwrap(), limiter)
+    };
+    let each_route = policy("route", "1/h").key((ExtractedKey, MatchedRoute));
+    let each_peer = policy("peer", "4/h").key(PeerAddr::new());
+    let layer = RateLimitLayer::new(policy("user", "2/h")).policy(each_route).unwrap().policy(each_peer).unwrap();
+    let by_user = |headers: http::HeaderMap| headers.get("x-user").cloned();
+    let server = serve_with_peers(page().layer(from_extractor(layer, by_user))).await;
+    for (path, user, expected) in [
+        ("/", "ada", "200"),
+        ("/", "ada", "429 route"),
+        ("/other", "ada", "200"),
+        ("/nowhere", "ada", "429 user"),
+        ("/", "bob", "200"),
+        ("/other", "bob", "200"),
+        ("/", "eve", "429 peer"),
+    ] {
+        let reply = server.send("GET", path, &format!("x-user: {user}\r\n")).await;
+        let violated = reply.body.split("\"violated-policies\":[\"").nth(1).and_then(|list| list.split('"').next());
+        let found = violated.map_or(reply.status.to_string(), |name| format!("{} {name}", reply.status));
+        assert_eq!(found, expected, "{path} {user}: {}", reply.body);
+    }
+}
+
+/// The layer that knows who is signed in leaves that in the request.
+async fn sign_in(mut request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let user = request.headers().get("x-user").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if let Some(user) = user {
+        request.extensions_mut().insert(user);
+    }
+    next.run(request).await
+}
+
+#[tokio::test]
+async fn the_signed_in_user_or_else_the_address_is_a_key() {
+    let key = ExtensionKey::<u64>::new().optional().or(PeerAddr::new());
+    let app = page().layer(limit("1/h").key(key)).layer(axum::middleware::from_fn(sign_in));
+    let server = serve_with_peers(app).await;
+    for (user, expected) in [("7", 200), ("8", 200), ("7", 429), ("", 200), ("nobody", 429), ("8", 429)] {
+        let reply = server.send("GET", "/", &format!("x-user: {user}\r\n")).await;
+        assert_eq!(reply.status, expected, "{user}");
+    }
+}
+
+#[tokio::test]
+async fn cookies_queries_and_methods_are_keys() {
+    let key = (CookieKey::new("sid").optional(), QueryKey::new("tenant").optional(), MethodKey);
+    let server = serve(page().layer(limit("1/h").key(key))).await;
+    let send = async |method, path, cookie| {
+        server.send(method, path, &format!("cookie: theme=dark; sid={cookie}\r\n")).await.status
+    };
+    for (method, path, cookie, expected) in [
+        ("GET", "/?tenant=north", "a", 200),
+        ("GET", "/?x=1&tenant=%6eorth", "%61", 429),
+        ("HEAD", "/?tenant=north", "a", 429),
+        ("GET", "/?tenant=south", "a", 200),
+        ("GET", "/?tenant=south", "b", 200),
+        ("GET", "/", "b", 200),
+        ("GET", "/", "b", 200),
+        ("OPTIONS", "/?tenant=south", "b", 405),
+        ("OPTIONS", "/?tenant=south", "b", 429),
+    ] {
+        assert_eq!(send(method, path, cookie).await, expected, "{method} {path} {cookie}");
+    }
 }
 
 #[tokio::test]

@@ -160,6 +160,41 @@ impl Decision {
         (0..64).filter(|bit| self.denied & (1 << bit) != 0)
     }
 
+    /// What the decision was on the demand at `place`, counted from 0, as if it had been asked alone at that instant: of a
+    /// decision over several keys, who denied, and how long it alone would have.
+    ///
+    /// Of a block, and of those who wait ahead, only the longest wait over all demands is known; it stands for each
+    /// demand that denied for that reason.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let user = Limiter::builder("5/day".parse()?).store(store.clone()).name("user").build();
+    /// let everybody = Limiter::builder("1/day".parse()?).store(store).name("everybody").build();
+    /// let both = Limiter::all([user.on("ada"), everybody.on(())]);
+    /// both.check()?;
+    /// let denied = both.check()?;
+    /// assert!(denied.part(0).allowed() && denied.part(0).remaining() == 4);
+    /// assert!(!denied.part(1).allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn part(&self, place: usize) -> Self {
+        let rates = self.rates.iter().filter(|rate| rate.demand() == place);
+        let rates: SmallVec<[RateState; 2]> = rates.map(RateState::alone).collect();
+        let is_denied = self.denied & (1 << place.min(63)) != 0;
+        let by_rates = rates.iter().map(RateState::retry_after_us).max().unwrap_or(0);
+        let (wait, block) = match (is_denied, by_rates) {
+            (false, _) => (0, 0),
+            (true, 0) => (self.wait, self.block), // a block, or those who wait ahead
+            (true, wait) => (wait, 0),
+        };
+        Self { at: self.at, wait, denied: u64::from(is_denied), block, rates }
+    }
+
     /// Whether the request was denied because others wait for the same key already; a check does not overtake them.
     ///
     /// ```

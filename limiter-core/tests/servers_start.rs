@@ -4,7 +4,7 @@
 
 mod servers;
 
-use servers::{CutProxy, Pooler, PostgresServer, RedisCluster, RedisServer, Reply, Sentinels};
+use servers::{CutProxy, NginxServer, Pooler, PostgresServer, RedisCluster, RedisServer, Reply, Sentinels};
 use std::{
     env,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -212,6 +212,30 @@ fn a_proxy_delays_cuts_and_refuses() {
     assert_eq!(ping(&mut connect(proxy.port()).unwrap()), None);
 }
 
+/// The status that a `GET /` is answered with, on a connection of its own.
+fn get(server: &NginxServer) -> u16 {
+    let mut stream = connect(server.port()).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status: {answer}"))
+}
+
+#[test]
+fn nginx_refuses_what_its_limit_says_and_goes_on_to_the_next() {
+    let server = NginxServer::changing(&[("1r/m", "burst=2 nodelay"), ("1r/m", ""), ("1r/m", "burst=1 nodelay")]);
+    assert_eq!([(); 4].map(|()| get(&server)), [200, 200, 200, 429]);
+    server.next_limit();
+    assert_eq!([(); 3].map(|()| get(&server)), [200, 429, 429]);
+    server.next_limit();
+    assert_eq!([(); 3].map(|()| get(&server)), [200, 200, 429]);
+    servers::eventually(
+        || (server.served().len() == 10).then_some(()),
+        || format!("ten lines of the access log, of which there are {:?}", server.served()),
+    );
+    assert_eq!((server.count(200), server.count(429)), (6, 4));
+}
+
 /// Set for the process that [`a_killed_test_leaves_no_server_behind`] starts and kills.
 const CHILD: &str = "LIMITER_SERVERS_CHILD";
 
@@ -220,6 +244,8 @@ fn a_killed_test_leaves_no_server_behind() {
     if env::var_os(CHILD).is_some() {
         let (redis, postgres) = (RedisServer::start(), PostgresServer::start());
         let pooler = Pooler::start(&postgres);
+        let nginx = NginxServer::limited("1r/s", "");
+        println!("server {} {}", nginx.pid(), nginx.port());
         for (pid, port) in [(redis.pid(), redis.port()), (postgres.pid(), postgres.port())] {
             println!("server {} {port}", pid.unwrap());
         }
@@ -251,7 +277,7 @@ fn a_killed_test_leaves_no_server_behind() {
             _ => {}
         }
     }
-    assert_eq!((pids.len(), ports.len()), (2, 3));
+    assert_eq!((pids.len(), ports.len()), (3, 4));
     assert!(ports.iter().all(|port| connect(*port).is_ok()));
     assert!(Path::new(&folder).join("data").exists());
     child.kill().unwrap();

@@ -3,13 +3,15 @@
 
 mod common;
 
-use common::{client, eventually, in_line, status, virtual_limiter};
-use limiter_core::{Limiter, http::DEFAULT_CAP};
+use common::{Task, client, eventually, in_line, status, virtual_limiter, waiting};
+use limiter_core::{Limiter, ManualClock, http::DEFAULT_CAP};
 use limiter_reqwest::{RateLimitMiddleware, host_key};
 use reqwest_middleware::ClientWithMiddleware;
 use std::time::{Duration, Instant};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
+/// How long a 429 pauses that does not say: as long as one unit takes.
+const UNSAID: Duration = Duration::from_millis(10);
 const MICROSECOND: Duration = Duration::from_micros(1);
 
 const fn seconds(seconds: u64) -> Duration {
@@ -30,6 +32,14 @@ async fn server(first: ResponseTemplate) -> MockServer {
 
 async fn requests(server: &MockServer) -> usize {
     server.received_requests().await.unwrap().len()
+}
+
+/// One after the other of `tasks` is answered, each `pace` after the one before; the first one now.
+async fn end_at_pace(tasks: Vec<Task>, clock: &ManualClock, pace: Duration) {
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 200);
+        clock.advance(pace);
+    }
 }
 
 /// The pause of a host after one answer of this status with these fields.
@@ -60,27 +70,27 @@ async fn get(client: &ClientWithMiddleware, server: &MockServer) -> u16 {
 #[tokio::test]
 async fn a_429_pauses_every_task_of_its_host_and_of_no_other() {
     let (limiter, clock) = virtual_limiter("sliding_log 100/s");
-    let client = client(RateLimitMiddleware::new(limiter.clone()));
+    let limits = RateLimitMiddleware::new(limiter.clone());
+    let client = client(limits.clone());
     let refusing = server(answer(429, &[("retry-after", "5")])).await;
     let other = server(answer(200, &[])).await;
 
     assert_eq!(get(&client, &refusing).await, 429);
-    let tasks = in_line(&client, &limiter, &refusing.uri(), 3).await;
+    let tasks = in_line(&client, &limits, &refusing.uri(), 3).await;
     assert_eq!(get(&client, &other).await, 200);
 
     clock.advance(seconds(5) - MICROSECOND);
-    assert_eq!((limiter.waiting(), requests(&refusing).await), (3, 1));
+    assert_eq!((waiting(&limits, &refusing.uri()).await, requests(&refusing).await), (3, 1));
     clock.advance(MICROSECOND);
-    for task in tasks {
-        assert_eq!(task.await.unwrap(), 200);
-    }
+    end_at_pace(tasks, &clock, Duration::from_millis(10)).await;
     assert_eq!(requests(&refusing).await, 4);
 }
 
 #[tokio::test]
 async fn who_is_in_line_already_waits_until_the_pause_ends() {
     let (limiter, clock) = virtual_limiter("sliding_log 1/s");
-    let client = client(RateLimitMiddleware::new(limiter.clone()));
+    let limits = RateLimitMiddleware::new(limiter.clone());
+    let client = client(limits.clone());
     let slow_refusal = answer(429, &[("retry-after", "5")]).set_delay(Duration::from_millis(300));
     let server = server(slow_refusal).await;
 
@@ -89,14 +99,14 @@ async fn who_is_in_line_already_waits_until_the_pause_ends() {
         limiter.peek(host_key(&server.uri().parse().unwrap())).unwrap().remaining() == 0
     })
     .await;
-    let mut tasks = in_line(&client, &limiter, &server.uri(), 2).await;
+    let mut tasks = in_line(&client, &limits, &server.uri(), 2).await;
     assert_eq!(first.await.unwrap(), 429);
 
     clock.advance(seconds(5) - MICROSECOND);
-    assert_eq!((limiter.waiting(), requests(&server).await), (2, 1));
+    assert_eq!((waiting(&limits, &server.uri()).await, requests(&server).await), (2, 1));
     clock.advance(MICROSECOND);
     assert_eq!(tasks.remove(0).await.unwrap(), 200);
-    assert_eq!(limiter.waiting(), 1);
+    assert_eq!(waiting(&limits, &server.uri()).await, 1);
     clock.advance(seconds(1) + MICROSECOND);
     assert_eq!(tasks.remove(0).await.unwrap(), 200);
 }
@@ -146,7 +156,8 @@ async fn nothing_remaining_pauses_until_the_reset() {
 #[tokio::test]
 async fn malformed_values_are_ignored() {
     for value in ["soon", "-1", "1s", "Sun, 31 Feb 1994 08:50:07 GMT"] {
-        assert_eq!(pause_after(429, &[("retry-after", value)]).await, Duration::ZERO, "{value}");
+        assert_eq!(pause_after(503, &[("retry-after", value)]).await, Duration::ZERO, "{value}");
+        assert_eq!(pause_after(429, &[("retry-after", value)]).await, UNSAID, "{value}");
     }
     for value in ["default;r=0;t=30, \"", "r=0;t=30", r#""default";r=0;t="#] {
         assert_eq!(pause_after(200, &[("ratelimit", value)]).await, Duration::ZERO, "{value}");
@@ -178,12 +189,88 @@ async fn a_shorter_pause_does_not_end_a_longer_one() {
 #[tokio::test]
 async fn a_pause_of_a_shared_quota_holds_all_its_hosts() {
     let (limiter, clock) = virtual_limiter("sliding_log 100/s");
-    let client = client(RateLimitMiddleware::new(limiter.clone()).shared());
+    let limits = RateLimitMiddleware::new(limiter.clone()).shared();
+    let client = client(limits.clone());
     let (refusing, other) = (server(answer(429, &[("retry-after", "5")])).await, server(answer(200, &[])).await);
     assert_eq!(get(&client, &refusing).await, 429);
-    let tasks = in_line(&client, &limiter, &other.uri(), 2).await;
+    let tasks = in_line(&client, &limits, &other.uri(), 2).await;
     clock.advance(seconds(5));
+    end_at_pace(tasks, &clock, Duration::from_millis(10)).await;
+}
+
+/// The pauses that one answer after the other asks for, each of whose requests comes right after the pause before.
+async fn pauses_after(answers: &[ResponseTemplate]) -> Vec<Duration> {
+    let (limiter, clock) = virtual_limiter("sliding_log 100/s");
+    let server = MockServer::start().await;
+    let client = client(RateLimitMiddleware::new(limiter.clone()));
+    let mut pauses = Vec::new();
+    for answer in answers {
+        server.reset().await;
+        Mock::given(any()).respond_with(answer.clone()).mount(&server).await;
+        get(&client, &server).await;
+        pauses.push(blocked_for(&limiter, &server));
+        clock.advance(blocked_for(&limiter, &server).max(UNSAID)); // one request a unit comes back
+    }
+    pauses
+}
+
+#[tokio::test]
+async fn who_is_refused_again_right_after_waiting_as_told_waits_longer_each_time() {
+    let (one, five) = (answer(429, &[("retry-after", "1")]), answer(503, &[("retry-after", "5")]));
+    let again = pauses_after(&[one.clone(), one.clone(), one.clone(), five.clone(), five.clone()]).await;
+    assert_eq!(again, [seconds(1), seconds(2), seconds(4), seconds(40), seconds(80)]);
+    let admitted_between = pauses_after(&[one.clone(), one.clone(), answer(200, &[]), one.clone(), one]).await;
+    assert_eq!(admitted_between, [seconds(1), seconds(2), Duration::ZERO, seconds(1), seconds(2)]);
+    let capped = pauses_after(&vec![five; 12]).await;
+    assert_eq!(capped.last(), Some(&DEFAULT_CAP));
+}
+
+#[tokio::test]
+async fn a_429_that_does_not_say_pauses_for_a_unit_and_longer_each_time() {
+    let silent = answer(429, &[]);
+    let again = pauses_after(&[silent.clone(), silent.clone(), silent, answer(200, &[])]).await;
+    assert_eq!(again, [UNSAID, 2 * UNSAID, 4 * UNSAID, Duration::ZERO]);
+    for told in [answer(429, &[("retry-after", "0")]), answer(429, &[("age", "1"), ("ratelimit", "\"a\";r=0;t=30")])] {
+        assert_eq!(pauses_after(&[told]).await, [UNSAID]);
+    }
+    for other in [503, 413, 500, 403] {
+        assert_eq!(pauses_after(&[answer(other, &[])]).await, [Duration::ZERO], "{other}");
+    }
+}
+
+#[tokio::test]
+async fn answers_to_what_was_sent_before_the_pause_do_not_lengthen_it() {
+    let (limiter, _) = virtual_limiter("sliding_log 100/s");
+    let client = client(RateLimitMiddleware::new(limiter.clone()));
+    let server = MockServer::start().await;
+    let slow = answer(429, &[("retry-after", "5")]).set_delay(Duration::from_millis(300));
+    Mock::given(any()).respond_with(slow).mount(&server).await;
+    let tasks: Vec<Task> = (0..4).map(|_| tokio::spawn(status(client.clone(), server.uri().into()))).collect();
     for task in tasks {
-        assert_eq!(task.await.unwrap(), 200);
+        assert_eq!(task.await.unwrap(), 429);
+    }
+    assert_eq!(blocked_for(&limiter, &server), seconds(5));
+}
+
+#[tokio::test]
+async fn contradictory_huge_negative_past_and_far_future_values() {
+    let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    for (fields, expected) in [
+        // Two of one field: the first one.
+        ([("retry-after", "3"), ("x-retry-after", "9")].as_slice(), seconds(3)),
+        // A pause that the newer generation does not ask for is none.
+        (&[("ratelimit", r#""a";r=5;t=9"#), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "9")], UNSAID),
+        // Negative ones say nothing.
+        (&[("retry-after", "-5"), ("ratelimit", r#""a";r=0;t=4"#)], seconds(4)),
+        (&[("x-ratelimit-remaining", "-1"), ("x-ratelimit-reset", "9")], UNSAID),
+        // The past is no pause that was told, the far future the longest one.
+        (&[("retry-after", "Sun, 06 Nov 1994 08:49:36 GMT"), date], UNSAID),
+        (&[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT"), date], DEFAULT_CAP),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111776"), date], DEFAULT_CAP),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1000000000"), date], DEFAULT_CAP),
+        (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "99999999999999999999999999")], DEFAULT_CAP),
+        (&[("retry-after", "9999999999999999999999999999999999999999")], DEFAULT_CAP),
+    ] {
+        assert_eq!(pause_after(429, fields).await, expected, "{fields:?}");
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{client, eventually, in_line, plain_client, status, virtual_limiter};
+use common::{client, eventually, in_line, plain_client, status, virtual_limiter, waiting};
 use limiter_core::{Clock, Error, Limiter};
 use limiter_reqwest::{RateLimitError, RateLimitMiddleware, host_key};
 use reqwest::{Request, Response};
@@ -138,14 +138,15 @@ async fn a_full_queue_is_an_error() {
 async fn a_request_dropped_in_line_leaves_its_turn_to_the_next() {
     let server = server().await;
     let (limiter, clock) = virtual_limiter("sliding_log 1/s");
-    let client = client(RateLimitMiddleware::new(limiter.clone()));
+    let limits = RateLimitMiddleware::new(limiter);
+    let client = client(limits.clone());
     assert_eq!(status(client.clone(), server.uri().into()).await, 200);
-    let dropped = in_line(&client, &limiter, &server.uri(), 1).await.remove(0);
-    let next = in_line(&client, &limiter, &server.uri(), 1).await.remove(0);
+    let dropped = in_line(&client, &limits, &server.uri(), 1).await.remove(0);
+    let next = in_line(&client, &limits, &server.uri(), 1).await.remove(0);
 
     dropped.abort();
     assert!(dropped.await.unwrap_err().is_cancelled());
-    assert_eq!(limiter.waiting(), 1);
+    assert_eq!(waiting(&limits, &server.uri()).await, 1);
     clock.advance(SECOND + MICROSECOND);
     assert_eq!(next.await.unwrap(), 200);
     assert_eq!(server.received_requests().await.unwrap().len(), 2);

@@ -1,8 +1,12 @@
 //! The answer to come: the inner service's with header fields added, or the layer's own.
 
-use crate::response::{Answers, Fields};
+use crate::{
+    answer::{Answers, add_to},
+    outcome::{Held, Settling, head_of_an_error},
+    ruling::{Pass, Ruling},
+    verdict::Verdict,
+};
 use http::{Request, Response, request::Parts};
-use limiter_core::{Decision, Error};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -30,20 +34,21 @@ pin_project! {
     where
         Svc: Service<Request<ReqBody>>,
     {
-        Asking { answer: Answer, request: Option<Asked<Svc, ReqBody>> },
-        Inner { #[pin] future: Svc::Future, fields: Option<Fields> },
+        Asking { ruling: Pin<Box<dyn Future<Output = Ruling> + Send>>, request: Option<Asking<Svc, ReqBody>> },
+        Readying { pass: Option<Pass>, request: Option<Asking<Svc, ReqBody>> },
+        Inner { #[pin] future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>> },
+        Settling { settling: Settling, verdict: Option<Verdict>, result: Option<Result<Response<ResBody>, Svc::Error>> },
         Own { response: Option<Response<ResBody>> },
     }
 }
 
-/// The answer of a store that is not in this process.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Decision, Error>> + Send>>;
-
-/// A request that a store is asked about, and the service that is ready for it.
-pub(crate) struct Asked<Svc, ReqBody> {
+/// A request that a store is asked about, and the service that is for it.
+pub(crate) struct Asking<Svc, ReqBody> {
     pub(crate) head: Parts,
     pub(crate) body: ReqBody,
     pub(crate) service: Svc,
+    /// Whether it was polled ready.
+    pub(crate) is_ready: bool,
     pub(crate) answers: Arc<Answers>,
 }
 
@@ -52,13 +57,14 @@ where
     Svc: Service<Request<ReqBody>>,
 {
     /// Waits for the store's answer first.
-    pub(crate) fn asking(answer: Answer, request: Asked<Svc, ReqBody>) -> Self {
-        Self { stage: Stage::Asking { answer, request: Some(request) } }
+    pub(crate) fn asking(ruling: Pin<Box<dyn Future<Output = Ruling> + Send>>, request: Asking<Svc, ReqBody>) -> Self {
+        Self { stage: Stage::Asking { ruling, request: Some(request) } }
     }
 
-    /// The inner service's response, with the fields of the decision that let the request in.
-    pub(crate) fn inner(future: Svc::Future, fields: Option<Fields>) -> Self {
-        Self { stage: Stage::Inner { future, fields } }
+    /// The inner service's response, with the fields of the decision that let the request in, once what is held has
+    /// been put right.
+    pub(crate) fn inner(future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>>) -> Self {
+        Self { stage: Stage::Inner { future, verdict, held } }
     }
 
     /// The layer's own answer, at once.
@@ -67,26 +73,27 @@ where
     }
 }
 
-/// Lets an admitted request through to `service`, with the decision in its extensions; else the layer's own answer.
-pub(crate) fn pass<Svc, ReqBody, ResBody>(
-    decision: Result<Decision, Error>,
+/// Lets a request through to `service`, with the verdict in its extensions; else the layer's own answer.
+pub(crate) fn follow<Svc, ReqBody, ResBody>(
+    ruling: Ruling,
     service: &mut Svc,
     mut head: Parts,
     body: ReqBody,
-    answers: Arc<Answers>,
+    answers: &Answers,
 ) -> ResponseFuture<Svc, ReqBody, ResBody>
 where
     Svc: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: From<String>,
 {
-    match decision {
-        Ok(decision) if decision.allowed() => {
-            head.extensions.insert(decision.clone());
+    match ruling {
+        Ruling::Refuse(refused) => ResponseFuture::own(answers.to(&head, &refused)),
+        Ruling::Pass(Pass { verdict, is_told, held }) => {
+            if let Some(verdict) = &verdict {
+                head.extensions.insert(verdict.clone());
+            }
             let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, Some(Fields::new(answers, decision)))
+            ResponseFuture::inner(future, verdict.filter(|_| is_told && answers.on_admissions), held.used())
         }
-        Ok(denial) => ResponseFuture::own(answers.denied(&denial)),
-        Err(error) => ResponseFuture::own(answers.failed(&error)),
     }
 }
 
@@ -101,17 +108,49 @@ where
         let mut stage = self.project().stage;
         loop {
             let next = match stage.as_mut().project() {
-                StageProjection::Asking { answer, request } => {
-                    let decision = ready!(answer.as_mut().poll(cx));
-                    let Some(Asked { head, body, mut service, answers }) = request.take() else { return Poll::Pending };
-                    pass(decision, &mut service, head, body, answers).stage
-                }
-                StageProjection::Inner { future, fields } => {
-                    let mut response = ready!(future.poll(cx))?;
-                    if let Some(fields) = fields.take() {
-                        fields.add_to(response.headers_mut());
+                StageProjection::Asking { ruling, request } => {
+                    let ruling = ready!(ruling.as_mut().poll(cx));
+                    match (ruling, request.take()) {
+                        (Ruling::Pass(pass), Some(request)) if !request.is_ready => {
+                            Stage::Readying { pass: Some(pass), request: Some(request) }
+                        }
+                        (ruling, Some(Asking { head, body, mut service, answers, .. })) => {
+                            follow(ruling, &mut service, head, body, &answers).stage
+                        }
+                        (_, None) => return Poll::Pending,
                     }
-                    return Poll::Ready(Ok(response));
+                }
+                StageProjection::Readying { pass, request } => {
+                    let Some(waiting) = request else { return Poll::Pending };
+                    // What was granted is given back where the service fails, or this future is dropped here.
+                    ready!(waiting.service.poll_ready(cx))?;
+                    let (Some(pass), Some(Asking { head, body, mut service, answers, .. })) =
+                        (pass.take(), request.take())
+                    else {
+                        return Poll::Pending;
+                    };
+                    follow(Ruling::Pass(pass), &mut service, head, body, &answers).stage
+                }
+                StageProjection::Inner { future, verdict, held } => {
+                    let result = ready!(future.poll(cx));
+                    let verdict = verdict.take();
+                    let Some(held) = held.take() else { return Poll::Ready(told(result, verdict.as_ref())) };
+                    let (result, settling) = match result {
+                        Ok(response) => {
+                            let (head, body) = response.into_parts();
+                            let settling = held.settle(&head);
+                            (Ok(Response::from_parts(head, body)), settling)
+                        }
+                        Err(error) => (Err(error), held.settle(&head_of_an_error())),
+                    };
+                    Stage::Settling { settling, verdict, result: Some(result) }
+                }
+                StageProjection::Settling { settling, verdict, result } => {
+                    ready!(settling.poll(cx, verdict.as_mut()));
+                    return match result.take() {
+                        Some(result) => Poll::Ready(told(result, verdict.as_ref())),
+                        None => Poll::Pending,
+                    };
                 }
                 // Polled again after its end, it stays silent instead of panicking.
                 StageProjection::Own { response } => {
@@ -123,6 +162,16 @@ where
     }
 }
 
+fn told<ResBody, E>(
+    mut result: Result<Response<ResBody>, E>,
+    verdict: Option<&Verdict>,
+) -> Result<Response<ResBody>, E> {
+    if let (Ok(response), Some(verdict)) = (&mut result, verdict) {
+        add_to(verdict, response.headers_mut());
+    }
+    result
+}
+
 impl<Svc, ReqBody, ResBody> fmt::Debug for ResponseFuture<Svc, ReqBody, ResBody>
 where
     Svc: Service<Request<ReqBody>>,
@@ -130,7 +179,9 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match self.stage {
             Stage::Asking { .. } => "Asking",
+            Stage::Readying { .. } => "Readying",
             Stage::Inner { .. } => "Inner",
+            Stage::Settling { .. } => "Settling",
             Stage::Own { .. } => "Own",
         };
         f.debug_tuple("ResponseFuture").field(&format_args!("{stage}")).finish()

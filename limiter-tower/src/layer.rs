@@ -1,13 +1,15 @@
 //! The layer: what is limited, by which key, at which cost, and how that is told.
 
 use crate::{
-    FieldSet, PolicyName, RateLimit,
-    key::{Global, KeyExtractor},
-    response::AnswersByQuota,
+    Event, FieldSet, Policy, PolicyError, PolicyName, RateLimit,
+    announced::AnnouncedByQuota,
+    answer::{Answer, Answers, Jitter},
+    key::KeyExtractor,
+    policy::When,
 };
 use http::request::Parts;
 use limiter_core::{Limiter, MemoryStore, Store};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 /// Puts a rate limit before an HTTP service; see the [crate's documentation](crate).
@@ -33,17 +35,28 @@ pub struct RateLimitLayer<S: Store = MemoryStore>(Arc<Settings<S>>);
 /// What a layer and its services share.
 #[derive(Clone)]
 pub(crate) struct Settings<S: Store> {
-    pub(crate) limiter: Limiter<S>,
-    pub(crate) key: Arc<dyn KeyExtractor>,
-    pub(crate) cost: Option<Arc<Cost>>,
-    pub(crate) answers: Arc<AnswersByQuota>,
+    /// At least one.
+    pub(crate) policies: Vec<Listed<S>>,
+    fields: FieldSet,
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) block: Option<Arc<When>>,
+    pub(crate) skip: Option<Arc<When>>,
+    pub(crate) is_shadow: bool,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) hook: Option<Arc<Hook>>,
 }
 
-pub(crate) type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
+pub(crate) type Hook = dyn Fn(&Event<'_>) + Send + Sync;
+
+/// A policy of the layer, and what clients are told of it.
+pub(crate) struct Listed<S: Store> {
+    pub(crate) policy: Policy<S>,
+    pub(crate) announced: Arc<AnnouncedByQuota>,
+}
 
 impl<S: Store> RateLimitLayer<S> {
-    /// All requests together under the limiter's quota, each of them one unit, until [`key`](Self::key) and
-    /// [`cost`](Self::cost) say otherwise.
+    /// A layer of one policy. A limiter becomes the policy `default`: all requests together under its quota, each of
+    /// them one unit, until [`key`](Self::key) and [`cost`](Self::cost) say otherwise.
     ///
     /// ```
     /// use limiter_core::{Limiter, Rate};
@@ -55,12 +68,49 @@ impl<S: Store> RateLimitLayer<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn new(limiter: Limiter<S>) -> Self {
-        let answers = AnswersByQuota::new(PolicyName::default(), FieldSet::default(), limiter.quota().as_ref());
-        Self(Arc::new(Settings { limiter, key: Arc::new(Global), cost: None, answers: Arc::new(answers) }))
+    pub fn new(policy: impl Into<Policy<S>>) -> Self {
+        let fields = FieldSet::default();
+        Self(Arc::new(Settings {
+            policies: vec![Listed::new(policy.into(), fields)],
+            fields,
+            answers: Arc::default(),
+            block: None,
+            skip: None,
+            is_shadow: false,
+            wait: None,
+            hook: None,
+        }))
     }
 
-    /// Limits each key on its own: a closure over the request's head, or a ready-made extractor.
+    /// Adds a policy. All policies that take part in a request are decided in one step, all or nothing: what one of
+    /// them denies takes nothing from the others. Responses list all that took part; a denial names those that denied.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    /// use limiter_tower::{HeaderKey, Policy, PolicyName, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new(); // one for all, so that they can be decided together
+    /// let overall = Limiter::builder("1000/s".parse()?).name("overall").store(store.clone()).build();
+    /// let tenant = Limiter::builder("10/s".parse()?).name("tenant").store(store).build();
+    ///
+    /// let by_tenant = HeaderKey::new(http::HeaderName::from_static("x-tenant"));
+    /// let layer = RateLimitLayer::new(Policy::new(PolicyName::new("overall")?, overall))
+    ///     .policy(Policy::new(PolicyName::new("tenant")?, tenant).key(by_tenant))?;
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PolicyError`] where the limiters have different stores, two policies have one name, two limiters have one
+    /// name, or there are 64 policies already.
+    pub fn policy(self, policy: Policy<S>) -> Result<Self, PolicyError> {
+        PolicyError::check(self.0.policies.iter().map(|listed| &listed.policy), &policy)?;
+        Ok(self.with(|settings| settings.policies.push(Listed::new(policy, settings.fields))))
+    }
+
+    /// Limits each key of the layer's first policy on its own; see [`Policy::key`].
     ///
     /// ```
     /// use http::request::Parts;
@@ -76,12 +126,10 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn key(self, key: impl KeyExtractor) -> Self {
-        self.with(|settings| settings.key = Arc::new(key))
+        self.with_first(|policy| policy.key(key))
     }
 
-    /// What a request takes, in the quota's units; 1 by default. 0 looks only: it is admitted, and told what is left.
-    ///
-    /// A cost above the quota's capacity is answered with 413.
+    /// What a request takes of the layer's first policy, in its quota's units; see [`Policy::cost`].
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -95,10 +143,11 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn cost(self, cost: impl Fn(&Parts) -> u64 + Send + Sync + 'static) -> Self {
-        self.with(|settings| settings.cost = Some(Arc::new(cost)))
+        self.with_first(|policy| policy.cost(cost))
     }
 
-    /// The policy's name in header fields and problem bodies; `default` by default.
+    /// The name of the layer's first policy in header fields and problem bodies; `default` by default. A name that
+    /// another of its policies has is not taken.
     ///
     /// Every policy of a response needs its own name, so layers around one another should not share one. A quota of
     /// several rates is one policy a rate, told apart by the period: `default-1s`, `default-1h`.
@@ -114,10 +163,8 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn policy_name(self, name: PolicyName) -> Self {
-        self.with(|settings| {
-            let fields = settings.answers.fields();
-            settings.answers = Arc::new(AnswersByQuota::new(name, fields, settings.limiter.quota().as_ref()));
-        })
+        let is_taken = self.0.policies.iter().skip(1).any(|listed| *listed.policy.name() == name);
+        if is_taken { self } else { self.with_first(|policy| policy.named(name)) }
     }
 
     /// The generations of header fields to send, on admissions and denials; the newest by default, none with
@@ -139,9 +186,191 @@ impl<S: Store> RateLimitLayer<S> {
     /// ```
     pub fn fields(self, fields: impl Into<FieldSet>) -> Self {
         self.with(|settings| {
-            let name = settings.answers.name().clone();
-            let quota = settings.limiter.quota();
-            settings.answers = Arc::new(AnswersByQuota::new(name, fields.into(), quota.as_ref()));
+            settings.fields = fields.into();
+            for listed in &mut settings.policies {
+                listed.announced = listed.policy.announced(settings.fields);
+            }
+        })
+    }
+
+    /// Says what is left on denials only; admitted requests get no header fields. Without this they do.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).fields_on_denials_only();
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fields_on_denials_only(self) -> Self {
+        self.with_answers(|answers| answers.on_admissions = false)
+    }
+
+    /// How requests that are not let through are answered: a ready-made [`Format`](crate::Format), or a closure that
+    /// makes any response of a [`Refusal`](crate::Refusal). [`Format::Problem`](crate::Format::Problem) by default.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Format, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).answer(Format::Grpc);
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn answer(self, answer: impl Answer) -> Self {
+        self.with_answers(|answers| answers.by = Arc::new(answer))
+    }
+
+    /// Adds a random part of `most` to each denial's `Retry-After`, so that those who were denied together do not come
+    /// again together; none by default.
+    ///
+    /// It only ever adds, so that who waits as told is still admitted. The `t` of the `RateLimit` field stays as it is.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).retry_jitter(Duration::from_secs(10));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn retry_jitter(self, most: Duration) -> Self {
+        self.with_answers(|answers| answers.jitter = Some(Jitter::new(most)))
+    }
+
+    /// Lets requests of this kind pass as if there were no layer: health checks, allow lists.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).skip(|request| request.uri.path() == "/health");
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn skip(self, is_free: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.skip = Some(Arc::new(is_free)))
+    }
+
+    /// Refuses requests of this kind with 403, before anything else is looked at: block lists. Nothing is taken for
+    /// them, and what [`skip`](Self::skip) says does not let them in.
+    ///
+    /// To block a single key for a while, see [`Limiter::block`](limiter_core::Limiter::block).
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?)
+    ///     .block(|request| request.headers.get("user-agent").is_some_and(|agent| agent == "bad-bot"));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn block(self, is_refused: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.block = Some(Arc::new(is_refused)))
+    }
+
+    /// Lets a request wait for its turn up to `limit` instead of refusing it. One that would wait longer is refused at
+    /// once, with the wait told.
+    ///
+    /// First come, first served on each key. A layer of one policy waits by [`Limiter::acquire`](limiter_core::Limiter::acquire),
+    /// one of several by [`All::acquire`](limiter_core::All::acquire): nothing is held meanwhile, and who waits for one
+    /// key delays nobody on the others. A request that is dropped while it waits leaves the line, and what it was just
+    /// granted is given back. The limiters bound how many wait
+    /// ([`max_waiters`](limiter_core::LimiterBuilder::max_waiters)); one more is refused.
+    ///
+    /// The inner service is polled ready again after the wait: its readiness is not kept from others meanwhile. A
+    /// timeout further out ends waits too; give it more time than `limit`.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/s")?).wait_up_to(Duration::from_millis(250));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_up_to(self, limit: Duration) -> Self {
+        self.with(|settings| settings.wait = Some(limit).filter(|limit| !limit.is_zero()))
+    }
+
+    /// Decides, counts and tells the [hook](Self::on_decision), but never refuses for a quota, and tells clients
+    /// nothing: to try limits out. Requests that are [blocked](Self::block), or whose key cannot be had, are refused
+    /// all the same.
+    ///
+    /// The verdict is in the extensions of the requests, denials too.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Outcome, RateLimitLayer};
+    /// use std::sync::{
+    ///     Arc,
+    ///     atomic::{AtomicU64, Ordering},
+    /// };
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let would_deny = Arc::new(AtomicU64::new(0));
+    /// let count = Arc::clone(&would_deny);
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).shadow().on_decision(move |event| {
+    ///     if event.outcome() == Outcome::WouldDeny {
+    ///         count.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shadow(self) -> Self {
+        self.with(|settings| settings.is_shadow = true)
+    }
+
+    /// Calls `hook` with each decision, once it is made: for logs and metrics. It holds no key; see [`Event`].
+    ///
+    /// The request waits for it, so it should be quick. Requests that no policy takes part in, and those that
+    /// [`skip`](Self::skip) lets pass, make no event.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Outcome, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/min")?).on_decision(|event| {
+    ///     if event.outcome() != Outcome::Admitted {
+    ///         eprintln!("{event}"); // denied: default denied by 100/min: 0 of 100 left, retry after 600ms, ...
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_decision(self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.hook = Some(Arc::new(hook)))
+    }
+
+    fn with_answers(self, change: impl FnOnce(&mut Answers)) -> Self {
+        self.with(|settings| change(Arc::make_mut(&mut settings.answers)))
+    }
+
+    fn with_first(self, change: impl FnOnce(Policy<S>) -> Policy<S>) -> Self {
+        self.with(|settings| {
+            if let Some(first) = settings.policies.first_mut() {
+                *first = Listed::new(change(first.policy.clone()), settings.fields);
+            }
         })
     }
 
@@ -152,9 +381,35 @@ impl<S: Store> RateLimitLayer<S> {
     }
 }
 
+impl<S: Store> Listed<S> {
+    fn new(policy: Policy<S>, fields: FieldSet) -> Self {
+        let announced = policy.announced(fields);
+        Self { policy, announced }
+    }
+}
+
+impl<S: Store> Settings<S> {
+    /// Whether decisions are plain calls. All policies share one store.
+    pub(crate) fn is_local(&self) -> bool {
+        self.policies.first().is_some_and(|listed| listed.policy.limiter.store().is_local())
+    }
+}
+
+impl<S: Store> Clone for Listed<S> {
+    fn clone(&self) -> Self {
+        Self { policy: self.policy.clone(), announced: Arc::clone(&self.announced) }
+    }
+}
+
 impl<S: Store> From<Limiter<S>> for RateLimitLayer<S> {
     fn from(limiter: Limiter<S>) -> Self {
         Self::new(limiter)
+    }
+}
+
+impl<S: Store> From<Policy<S>> for RateLimitLayer<S> {
+    fn from(policy: Policy<S>) -> Self {
+        Self::new(policy)
     }
 }
 
@@ -180,10 +435,12 @@ impl<S: Store> fmt::Debug for RateLimitLayer<S> {
 
 impl<S: Store> fmt::Debug for Settings<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policies: Vec<&Policy<S>> = self.policies.iter().map(|listed| &listed.policy).collect();
         f.debug_struct("Settings")
-            .field("limiter", &self.limiter)
-            .field("policy_name", self.answers.name())
-            .field("fields", &self.answers.fields())
+            .field("policies", &policies)
+            .field("fields", &self.fields)
+            .field("answers", &self.answers)
+            .field("is_shadow", &self.is_shadow)
             .finish_non_exhaustive()
     }
 }

@@ -1,13 +1,37 @@
 #![doc = include_str!("../README.md")]
 
+mod announced;
+mod answer;
+#[cfg(feature = "body")]
+mod body;
+mod event;
 mod future;
 mod key;
 mod layer;
-mod response;
+mod outcome;
+mod policy;
+mod question;
+mod ruling;
 mod service;
+mod throttle;
+mod verdict;
 
+pub use answer::{Answer, Format, Reason, Refusal, exposed_headers};
+#[cfg(feature = "body")]
+pub use body::{
+    ThrottleRequestBody, ThrottleRequestBodyFuture, ThrottleRequestBodyLayer, ThrottleResponseBody,
+    ThrottleResponseBodyFuture, ThrottleResponseBodyLayer, ThrottledBody,
+};
+pub use event::{Event, Outcome};
 pub use future::ResponseFuture;
-pub use key::{ExtensionKey, Global, HeaderKey, IntoKey, KeyError, KeyExtractor};
+pub use key::{
+    ClientAddr, CookieKey, ExtensionKey, Global, HeaderKey, IPV6_PREFIX_BITS, IntoKey, KeyError, KeyExtractor,
+    MethodKey, Or, OrRefuse, ProxyError, QueryKey, TrustedProxies, address_group,
+};
 pub use layer::RateLimitLayer;
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};
+pub use outcome::TrueCost;
+pub use policy::{Policy, PolicyError};
 pub use service::RateLimit;
+pub use throttle::{Throttle, ThrottleError, ThrottleFuture, ThrottleLayer};
+pub use verdict::Verdict;

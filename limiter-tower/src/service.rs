@@ -1,9 +1,11 @@
 //! The service: one decision a request, made in `call`.
 
 use crate::{
-    future::{Asked, ResponseFuture, pass},
+    event::Event,
+    future::{Asking, ResponseFuture, follow},
     layer::Settings,
-    response::no_key,
+    question::Question,
+    ruling::Refused,
 };
 use http::{Request, Response};
 use limiter_core::{MemoryStore, Store};
@@ -61,24 +63,36 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
-        let Settings { limiter, key, cost, answers } = &*self.settings;
-        let key = match key.key(&head) {
-            Ok(Some(key)) => key,
-            Ok(None) => return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None),
-            Err(error) => return ResponseFuture::own(no_key(&error)),
-        };
-        let cost = cost.as_ref().map_or(1, |cost| cost(&head));
-        let answers = limiter.with_quota_of(&key, |quota| answers.of(quota));
-        if limiter.store().is_local() {
-            let decision = limiter.blocking().check_n(&key, cost); // which never blocks there
-            return pass(decision, &mut self.inner, head, body, answers);
+        let settings = &self.settings;
+        if settings.block.as_ref().is_some_and(|is_refused| is_refused(&head)) {
+            settings.tell(Event::blocked);
+            return ResponseFuture::own(settings.answers.to(&head, &Refused::Forbidden));
         }
-        let limiter = limiter.clone();
-        let answer = Box::pin(async move { limiter.check_n_async(key, cost).await });
+        if settings.skip.as_ref().is_some_and(|is_free| is_free(&head)) {
+            return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
+        }
+        let question = match Question::new(settings, &head) {
+            Ok(question) => question,
+            Err(error) => return ResponseFuture::own(settings.answers.to(&head, &Refused::NoKey(error))),
+        };
+        if settings.is_local()
+            && let Some(ruling) = settings.rule_now(&question)
+        {
+            return follow(ruling, &mut self.inner, head, body, &settings.answers);
+        }
+        let (settings, answers) = (Arc::clone(settings), Arc::clone(&settings.answers));
         // The service that was polled ready goes along; its clone stays, to be polled for the next request.
         let clone = self.inner.clone();
-        let service = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::asking(answer, Asked { head, body, service, answers })
+        let ready = std::mem::replace(&mut self.inner, clone);
+        if settings.waits() {
+            // Who waits keeps no readiness from others: it is polled again when its turn has come.
+            let service = self.inner.clone();
+            drop(ready);
+            let ruling = Box::pin(async move { settings.rule_waiting(question).await });
+            return ResponseFuture::asking(ruling, Asking { head, body, service, is_ready: false, answers });
+        }
+        let ruling = Box::pin(async move { settings.rule(question).await });
+        ResponseFuture::asking(ruling, Asking { head, body, service: ready, is_ready: true, answers })
     }
 }
 

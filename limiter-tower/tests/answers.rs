@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Ready, request};
+use common::{Ready, field, problem, request};
 use http::{HeaderMap, Response, StatusCode, request::Parts};
 use limiter_core::{
     Clock, Decision, KeyState, Limiter, LimiterBuilder, LocalStore, ManualClock, Quota, StoreError, StoreErrorKind,
@@ -13,7 +13,6 @@ use limiter_core::{
     store::{Adjust, Demand, Scope},
 };
 use limiter_tower::{FieldSet, Generation, KeyError, PolicyName, RateLimitLayer};
-use serde_json::Value;
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt};
 
@@ -29,20 +28,6 @@ fn layer(quota: &str) -> RateLimitLayer {
 
 async fn send(service: &Service) -> Response<String> {
     service.clone().oneshot(request()).await.unwrap()
-}
-
-/// The lines of a field, joined as RFC 9110 §5.3 allows.
-fn field(response: &Response<String>, name: &str) -> String {
-    let lines = response.headers().get_all(name).iter().map(|line| line.to_str().unwrap());
-    lines.collect::<Vec<_>>().join(",")
-}
-
-fn problem(response: &Response<String>) -> Value {
-    assert_eq!(field(response, "content-type"), "application/problem+json");
-    assert_eq!(field(response, "cache-control"), "no-store");
-    let body: Value = serde_json::from_str(response.body()).unwrap();
-    assert_eq!(body["status"], response.status().as_u16());
-    body
 }
 
 #[tokio::test]

@@ -4,73 +4,15 @@
 
 mod common;
 
-use common::{Ready, request};
+use common::{Ready, Remote, request};
 use http::StatusCode;
-use limiter_core::{
-    Clock, Decision, Limiter, LocalStore, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
-    store::{Adjust, Demand, DynStore, Scope},
-};
+use limiter_core::{Limiter, MemoryStore, Store, store::DynStore};
 use limiter_tower::RateLimitLayer;
 use std::{
     pin::pin,
     task::{Context, Waker},
 };
 use tower::{Layer, Service, ServiceExt};
-
-/// Memory that answers a turn later, or not at all.
-#[derive(Clone, Default)]
-struct Remote {
-    memory: MemoryStore,
-    is_down: bool,
-}
-
-impl Remote {
-    async fn turn(&self) -> Result<(), StoreError> {
-        tokio::task::yield_now().await;
-        if self.is_down { Err(StoreError::new(StoreErrorKind::Unavailable)) } else { Ok(()) }
-    }
-}
-
-impl Store for Remote {
-    async fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
-        self.turn().await?;
-        LocalStore::take(&self.memory, demands, clock)
-    }
-
-    async fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
-        self.turn().await?;
-        LocalStore::peek(&self.memory, demands, clock)
-    }
-
-    async fn adjust(
-        &self,
-        demand: Demand<'_>,
-        adjust: Adjust,
-        clock: Option<&dyn Clock>,
-    ) -> Result<Decision, StoreError> {
-        self.turn().await?;
-        LocalStore::adjust(&self.memory, demand, adjust, clock)
-    }
-
-    async fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
-        self.turn().await?;
-        LocalStore::reset(&self.memory, scope, key)
-    }
-
-    async fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError> {
-        self.turn().await?;
-        LocalStore::sweep(&self.memory, clock)
-    }
-
-    async fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
-        self.turn().await?;
-        LocalStore::now(&self.memory, clock)
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        LocalStore::is_same(&self.memory, &other.memory)
-    }
-}
 
 fn layer<S: Store>(store: S) -> RateLimitLayer<S> {
     RateLimitLayer::new(Limiter::builder("3/h".parse().unwrap()).store(store).build())
@@ -107,7 +49,7 @@ async fn nothing_reaches_the_service_before_the_store_has_answered() {
 #[tokio::test]
 async fn a_store_that_is_down_is_a_503_and_never_a_429() {
     let inner = Ready::default();
-    let service = layer(Remote { is_down: true, ..Remote::default() }).layer(inner.clone());
+    let service = layer(Remote::down()).layer(inner.clone());
     assert_eq!(service.oneshot(request()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(inner.calls(), 0);
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use common::{Ready, request};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use limiter_core::{Decision, Limiter};
-use limiter_tower::RateLimitLayer;
+use limiter_core::Limiter;
+use limiter_tower::{RateLimitLayer, Verdict};
 use std::{
     convert::Infallible,
     future::Ready as Immediate,
@@ -96,7 +96,7 @@ async fn services_of_one_layer_share_its_state() {
 #[tokio::test]
 async fn the_decision_is_in_the_requests_extensions() {
     let left = service_fn(|request: Request<String>| async move {
-        let left = request.extensions().get::<Decision>().map(Decision::remaining);
+        let left = request.extensions().get::<Verdict>().map(|verdict| verdict.remaining());
         Ok::<_, Infallible>(Response::new(format!("{left:?}")))
     });
     let service = RateLimitLayer::new(Limiter::parse("3/h").unwrap()).layer(left);

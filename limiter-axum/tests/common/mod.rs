@@ -33,7 +33,7 @@ pub async fn serve_with_peers(app: Router) -> Server {
 
 #[derive(Clone, Copy)]
 pub struct Server {
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 pub struct Reply {

@@ -35,6 +35,11 @@ impl RateState {
         }
     }
 
+    /// The same, as if its demand had been the only one.
+    pub(super) fn alone(&self) -> Self {
+        Self { period_and_demand: self.period_and_demand & !LAST_DEMAND, ..*self }
+    }
+
     /// Which demand of the call the rate belongs to, counted from 0; all from the 16,383rd on are that one.
     #[must_use]
     pub fn demand(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use super::{Core, Limiter, core::Planned};
 use crate::{
-    Decision, Error, Key, KeyBuf, MemoryStore,
+    AcquireAll, Decision, Error, Key, KeyBuf, MemoryStore, Permit, Quota,
     store::{Demand, LocalStore, Store},
 };
 use smallvec::SmallVec;
@@ -15,6 +15,8 @@ pub struct Ask<S: Store = MemoryStore> {
     core: Arc<Core<S>>,
     key: KeyBuf,
     cost: u64,
+    /// How often the limiter had been restarted when this was made.
+    start: u64,
 }
 
 /// A decision over several keys, all or nothing; made by [`Limiter::all`].
@@ -27,7 +29,7 @@ pub struct All<S: Store = MemoryStore> {
 impl<S: Store> Limiter<S> {
     /// One unit for `key` as a part of a decision over several keys; see [`all`](Self::all).
     pub fn on(&self, key: impl Key) -> Ask<S> {
-        Ask { core: Arc::clone(self.core()), key: KeyBuf::of(&key), cost: 1 }
+        Ask { core: Arc::clone(self.core()), key: KeyBuf::of(&key), cost: 1, start: self.core().start() }
     }
 
     /// Several keys in one decision: per user, per tenant and for everybody, each under its own limiter's quota.
@@ -64,6 +66,48 @@ impl<S: Store> Ask<S> {
         Self { cost: units, ..self }
     }
 
+    /// The permit for this part's units of `decision`, which must be one that this very part was asked in, since it was
+    /// made: to refund or settle them. `None` where it was denied.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let user = Limiter::builder("5/day".parse()?).store(store.clone()).name("user").build();
+    /// let bytes = Limiter::builder("1000/day".parse()?).store(store).name("bytes").build();
+    /// let request = Limiter::all([user.on("ada"), bytes.on("ada").cost(100)]);
+    /// let decision = request.check()?;
+    /// if let Some(permit) = request.asks()[1].permit(&decision) {
+    ///     permit.settle(40).await?; // it took less
+    /// }
+    /// assert_eq!((user.peek("ada")?.remaining(), bytes.peek("ada")?.remaining()), (4, 960));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn permit(&self, decision: &Decision) -> Option<Permit<S>> {
+        let granted = || Permit::of_check(Arc::clone(&self.core), self.key.clone(), self.cost, decision, self.start);
+        decision.allowed().then(granted)
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<S>> {
+        &self.core
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.key.as_slice()
+    }
+
+    pub(crate) fn units(&self) -> u64 {
+        self.cost
+    }
+
+    pub(crate) fn quota(&self) -> Quota {
+        self.core.quota(self.bytes())
+    }
+
     /// The name of the limiter asked.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -84,9 +128,14 @@ impl<S: Store> All<S> {
     /// [`Error::NeverFits`] for a cost above its quota's capacity, with the part it is of; [`Error::DuplicateKey`] where
     /// two parts name the same key of the same limiter; [`Error::TooManyDemands`]; [`Error::Store`].
     pub async fn check_async(&self) -> Result<Decision, Error> {
+        self.take(false).await
+    }
+
+    /// Takes all of it if all of it is there; past those who wait for several keys where its turn among them `has_come`.
+    pub(crate) async fn take(&self, has_come: bool) -> Result<Decision, Error> {
         let (first, planned) = self.planned()?;
         let demands = self.demands(&planned);
-        let waiters = self.first_behind_waiters();
+        let waiters = self.first_behind_waiters(has_come);
         let decision = match waiters {
             None => Store::take(&first.store, &demands, first.clock()).await?,
             Some(_) => Store::peek(&first.store, &demands, first.clock()).await?,
@@ -126,8 +175,48 @@ impl<S: Store> All<S> {
         self.asks.iter().zip(planned).map(|(ask, planned)| planned.demand(ask.key.as_slice(), ask.cost)).collect()
     }
 
-    fn first_behind_waiters(&self) -> Option<usize> {
-        self.asks.iter().position(|ask| ask.cost > 0 && ask.core.queues.has_refused(ask.key.as_slice()))
+    fn first_behind_waiters(&self, has_come: bool) -> Option<usize> {
+        self.asks.iter().position(|ask| {
+            let (queues, key) = (&ask.core.queues, ask.key.as_slice());
+            ask.cost > 0 && if has_come { queues.has_line(key) } else { queues.has_refused(key) }
+        })
+    }
+
+    /// The first part that others wait for together with other keys.
+    pub(crate) fn first_behind_turns(&self) -> Option<usize> {
+        self.asks.iter().position(|ask| ask.cost > 0 && ask.core.queues.has_turns(ask.key.as_slice()))
+    }
+
+    /// Takes all of it, and waits for it where it must: await the request, or call [`blocking`](AcquireAll::blocking).
+    /// The permits are in the order of the parts.
+    ///
+    /// Nothing is held while it waits: each attempt is one step of the store over all parts. Who is refused stands in the
+    /// line of the key that refused it, in this process, and goes to the end of another's when that refuses it; first come,
+    /// first served in each, and waiting on one key delays nobody on the others. A check does not overtake those who
+    /// stand there; an [`acquire`](Limiter::acquire) of a single key does: let all who share a key ask in one way.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let host = Limiter::builder("100/s burst 1".parse()?).name("host").store(store.clone()).build();
+    /// let overall = Limiter::builder("1000/s".parse()?).name("overall").store(store).build();
+    /// for _ in 0..3 {
+    ///     let both = Limiter::all([host.on("example.com"), overall.on(())]);
+    ///     let _permits = both.acquire().timeout(Duration::from_secs(1)).await?; // 10 ms apart
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`check_async`](Self::check_async), and those of waiting: [`Error::WaitTooLong`] at once where the units
+    /// cannot be there in time, or as soon as that shows; [`Error::TimedOut`], [`Error::QueueFull`], [`Error::Closed`].
+    pub fn acquire(&self) -> AcquireAll<S> {
+        AcquireAll::new(self.clone())
     }
 }
 
@@ -137,7 +226,7 @@ impl<S: LocalStore> All<S> {
     /// # Errors
     /// As [`check_async`](Self::check_async).
     pub fn check(&self) -> Result<Decision, Error> {
-        if self.first_behind_waiters().is_some() {
+        if self.first_behind_waiters(false).is_some() {
             return self.blocking().check(); // denied at once, for their sake
         }
         let (first, planned) = self.planned()?;

@@ -5,7 +5,7 @@ use super::{
     core::{Core, Plan, Plans, Rule},
 };
 use crate::{
-    Clock, MemoryStore,
+    Clock, MemoryStore, Quota,
     store::{Scope, Store},
     sync::Mutex,
     wait::{Queues, Sleep, ThreadTimer},
@@ -205,6 +205,37 @@ impl<S: Store> LimiterBuilder<S> {
             plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
             heard: Mutex::default(),
         }))
+    }
+}
+
+impl<S: Store> Limiter<S> {
+    /// Settings for another limiter in the same store, by the same clock and timer: a second count of the same keys.
+    ///
+    /// It has a name of its own and a quota for each key; how many may wait is taken over, what a wait is lengthened by and
+    /// bounded by is not.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, Quota};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let requests = Limiter::parse("100/s")?;
+    /// let quota: Quota = "5/min".parse()?;
+    /// let logins = requests.beside("logins", move |_user| quota.clone()).build();
+    /// logins.check_n("ada", 5)?;
+    /// assert_eq!((logins.peek("ada")?.remaining(), requests.peek("ada")?.remaining()), (0, 100));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn beside(
+        &self,
+        name: impl Into<Box<str>>,
+        rule: impl Fn(&[u8]) -> Quota + Send + Sync + 'static,
+    ) -> LimiterBuilder<S> {
+        let core = self.core();
+        let mut settings = LimiterBuilder::new(Rule::ByKey(Arc::new(rule))).name(name).store(core.store.clone());
+        settings.clock.clone_from(&core.clock);
+        settings.sleep = Arc::clone(&core.sleep);
+        settings.max_waiters(core.queues.max)
     }
 }
 

@@ -133,6 +133,9 @@ impl<S: Store> Future for AcquireFuture<S> {
                 Some(Err(error)) => return Poll::Ready(Err(error)),
                 refused => {
                     let refused = Refused::new(refused.and_then(Result::ok), asked.nudged, asked.slot);
+                    if let Some(error) = refused.denied.as_ref().and_then(|no| request.wait_of(no, no.at()).err()) {
+                        return Poll::Ready(Err(error)); // without a box
+                    }
                     this.0 = Stage::Waiting(Box::pin(request.in_line(refused)));
                 }
             }
@@ -231,7 +234,8 @@ impl<S: Store> Acquire<S> {
                 if let Ok(slot) = self.enter() {
                     let decision = core.take(&key, self.cost).await?;
                     if decision.allowed() {
-                        return Ok(Permit::new(self.core, self.key, self.cost, decision, slot));
+                        let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
+                        return Ok(Permit::new(self.core, self.key, self.cost, decision, slot).after(waited));
                     }
                     nudged += leave(slot);
                     first_wait = Some(self.wait_of(&decision, *asked.get_or_insert(decision.at()))?);
@@ -269,7 +273,8 @@ impl<S: Store> Acquire<S> {
             let place = Place { core, key: &key, line, waiter };
             let Granted { decision, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
             drop(place);
-            return Ok(Permit::new(self.core, self.key, self.cost, decision, slot));
+            let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
+            return Ok(Permit::new(self.core, self.key, self.cost, decision, slot).after(waited));
         }
     }
 

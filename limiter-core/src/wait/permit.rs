@@ -9,7 +9,7 @@ use crate::{
     limiter::Core,
     store::{Adjust, Store},
 };
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Units that were granted. Dropping it keeps them taken: that is the normal end. With a bound on how many are at work
 /// at once ([`LimiterBuilder::at_once`](crate::LimiterBuilder::at_once)), dropping it lets the next one in.
@@ -22,6 +22,7 @@ pub struct Permit<S: Store> {
     key: KeyBuf,
     cost: u64,
     decision: Decision,
+    waited: Duration,
     /// The place held among those at once; freed with the permit.
     slot: Option<Slot>,
     /// How often the limiter had been restarted.
@@ -32,7 +33,21 @@ impl<S: Store> Permit<S> {
     #[inline(always)]
     pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
         let start = core.start();
-        Self { core, key, cost, decision, slot, start }
+        Self { core, key, cost, decision, waited: Duration::ZERO, slot, start }
+    }
+
+    pub(crate) fn after(self, waited: Duration) -> Self {
+        Self { waited, ..self }
+    }
+
+    /// The permit of a check that began when the limiter had been restarted `start` times.
+    pub(crate) fn of_check(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: &Decision, start: u64) -> Self {
+        Self { core, key, cost, decision: decision.clone(), waited: Duration::ZERO, slot: None, start }
+    }
+
+    /// The same with a place held among those at once.
+    pub(super) fn holding(self, slot: Option<Slot>) -> Self {
+        Self { slot, ..self }
     }
 
     /// The decision that granted the units.
@@ -45,6 +60,25 @@ impl<S: Store> Permit<S> {
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.cost
+    }
+
+    /// How long the caller stood in line, by the store's time; zero where the units were there.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::parse("sliding_log 1/20ms")?;
+    /// assert_eq!(limiter.acquire("ada").await?.waited(), Duration::ZERO);
+    /// assert!(limiter.acquire("ada").await?.waited() > Duration::from_millis(10));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Returns the units: what they were meant for was not done.
@@ -79,6 +113,14 @@ impl<S: Store> Permit<S> {
     /// As [`refund`](Self::refund).
     pub fn refund_blocking(self) -> Result<Decision, Error> {
         block_on(self.refund())
+    }
+
+    /// [`refund`](Self::refund) for where nothing can be awaited, a `drop` above all. Should the store fail, the units
+    /// stay taken.
+    pub fn refund_detached(self) {
+        Task::start(async move {
+            let _ = self.refund().await;
+        });
     }
 
     /// Corrects the cost to what the work really took: the difference is returned, or charged without asking, into at

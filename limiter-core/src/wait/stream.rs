@@ -36,7 +36,7 @@ impl<S: Store> Limiter<S> {
     /// # }
     /// ```
     pub fn stream<T: Stream>(&self, key: impl Key, stream: T) -> LimitedStream<T, S> {
-        LimitedStream { stream, limiter: self.clone(), key: KeyBuf::of(&key), item: None, turn: None }
+        LimitedStream { stream, limiter: self.clone(), key: KeyBuf::of(&key), cost: None, item: None, turn: None }
     }
 
     /// `sink` that takes, and waits for, one unit of `key` before it is ready for each item.
@@ -71,8 +71,34 @@ pin_project! {
         stream: T,
         limiter: Limiter<S>,
         key: KeyBuf,
+        cost: Option<Box<CostOf<T::Item>>>,
         item: Option<T::Item>,
         turn: Option<AcquireFuture<S>>,
+    }
+}
+
+type CostOf<I> = dyn Fn(&I) -> u64 + Send + Sync;
+
+impl<T: Stream, S: Store> LimitedStream<T, S> {
+    /// What an item takes instead of one unit; 0 passes at once. One above the quota's capacity is lost to
+    /// [`Error::NeverFits`].
+    ///
+    /// ```
+    /// use futures_util::{StreamExt, stream};
+    /// use limiter_core::Limiter;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let bytes_a_day = Limiter::parse("1000/day")?;
+    /// let texts = bytes_a_day.stream("feed", stream::iter(["ten bytes.", "seven b"]));
+    /// assert_eq!(texts.cost(|text| text.len() as u64).count().await, 2);
+    /// assert_eq!(bytes_a_day.peek("feed").unwrap().remaining(), 983);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cost(mut self, cost: impl Fn(&T::Item) -> u64 + Send + Sync + 'static) -> Self {
+        self.cost = Some(Box::new(cost));
+        self
     }
 }
 
@@ -83,7 +109,9 @@ impl<T: Stream, S: Store> Stream for LimitedStream<T, S> {
         let this = self.project();
         if this.item.is_none() {
             let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
+            let cost = this.cost.as_ref().map_or(1, |cost| cost(&item));
             *this.item = Some(item);
+            *this.turn = Some(this.limiter.acquire(&*this.key).cost(cost).into_future());
         }
         ready_for(this.limiter, this.key, this.turn, cx).map(|turn| match (turn, this.item.take()) {
             (Ok(()), item) => item.map(Ok),
@@ -197,6 +225,24 @@ mod tests {
         assert_eq!(seen, [(1, 1_000_000), (2, 1_000_000), (3, 2_000_001), (4, 2_000_001), (5, 3_000_002)]);
         assert_eq!(limiter.peek("k").unwrap().remaining(), 2);
         assert_eq!(paced.size_hint(), (0, Some(0)));
+    }
+
+    #[test]
+    fn an_item_waits_for_as_many_units_as_it_costs() {
+        let (limiter, clock) = limiter("10/s");
+        let mut paced = limiter.stream("k", stream::iter([10, 5, 0, 11])).cost(|units| *units);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut next = || match paced.poll_next_unpin(&mut cx) {
+            Poll::Ready(Some(item)) => Some(item),
+            _ => None,
+        };
+        assert!(matches!(next(), Some(Ok(10))));
+        clock.advance(Duration::from_millis(499));
+        assert!(next().is_none());
+        clock.advance(Duration::from_millis(1));
+        assert!(matches!(next(), Some(Ok(5))));
+        assert!(matches!(next(), Some(Ok(0))), "at once");
+        assert!(matches!(next(), Some(Err(Error::NeverFits { cost: 11, .. }))));
     }
 
     #[test]

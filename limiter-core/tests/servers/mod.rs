@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cluster;
+mod nginx;
 mod pooler;
 mod ports;
 mod postgres;
@@ -22,6 +23,7 @@ mod sentinel;
 
 pub use self::{
     cluster::RedisCluster,
+    nginx::{NginxServer, Served},
     pooler::Pooler,
     postgres::{Database, PostgresServer, psql},
     process::{eventually, is_running, program},

@@ -1,14 +1,14 @@
 //! What the tests share.
 #![allow(dead_code)] // each test uses a part
 
-use limiter_core::{Limiter, ManualClock, Timestamp};
+use limiter_core::{Limiter, ManualClock, Store, Timestamp};
 use limiter_reqwest::RateLimitMiddleware;
 use reqwest::Client;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
-pub(crate) fn client(limits: RateLimitMiddleware) -> ClientWithMiddleware {
+pub(crate) fn client<S: Store>(limits: RateLimitMiddleware<S>) -> ClientWithMiddleware {
     ClientBuilder::new(plain_client()).with(limits).build()
 }
 
@@ -34,11 +34,23 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// `n` times `GET`, each in a task of its own; all are in line when this returns.
-pub(crate) async fn in_line(client: &ClientWithMiddleware, limiter: &Limiter, url: &str, n: usize) -> Vec<Task> {
-    let before = limiter.waiting();
+pub(crate) async fn in_line(
+    client: &ClientWithMiddleware,
+    limits: &RateLimitMiddleware,
+    url: &str,
+    n: usize,
+) -> Vec<Task> {
+    let before = waiting(limits, url).await;
     let tasks = (0..n).map(|_| tokio::spawn(status(client.clone(), url.into()))).collect();
-    eventually("all wait", || limiter.waiting() == before + n).await;
+    while waiting(limits, url).await < before + n {
+        sleep(Duration::from_millis(1)).await;
+    }
     tasks
+}
+
+/// How many requests wait for their turn to `url`.
+pub(crate) async fn waiting(limits: &RateLimitMiddleware, url: &str) -> usize {
+    limits.status(&url.parse().unwrap()).await.unwrap().unwrap().waiting
 }
 
 pub(crate) type Task = tokio::task::JoinHandle<u16>;

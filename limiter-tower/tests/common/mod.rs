@@ -1,6 +1,12 @@
 //! Services and requests for tests.
 
-#![allow(dead_code, unreachable_pub)] // each test file uses a part of this one
+#![allow(dead_code, unreachable_pub, unused_imports)] // each test file uses a part of this one
+
+mod remote;
+
+pub use remote::Remote;
+
+pub mod crowd;
 
 use http::{HeaderName, Request, Response};
 use std::{
@@ -58,4 +64,19 @@ impl Ready {
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
+}
+
+/// The lines of a field, joined as RFC 9110 §5.3 allows.
+pub fn field(response: &Response<String>, name: &str) -> String {
+    let lines = response.headers().get_all(name).iter().map(|line| line.to_str().unwrap());
+    lines.collect::<Vec<_>>().join(",")
+}
+
+/// A problem body, which agrees with its response.
+pub fn problem(response: &Response<String>) -> serde_json::Value {
+    assert_eq!(field(response, "content-type"), "application/problem+json");
+    assert_eq!(field(response, "cache-control"), "no-store");
+    let body: serde_json::Value = serde_json::from_str(response.body()).unwrap();
+    assert_eq!(body["status"], response.status().as_u16());
+    body
 }

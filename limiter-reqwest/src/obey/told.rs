@@ -1,29 +1,27 @@
-//! What servers ask for, and how it is kept.
+//! What servers ask for.
 
-use limiter_core::{
-    Error, KeyBuf, Limiter, Store,
-    http::{Advice, parse_retry_after, read_advice},
-};
+use crate::PauseReason;
+use limiter_core::http::{parse_retry_after, read_advice};
 use reqwest::{
     StatusCode,
     header::{AGE, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use std::time::{Duration, SystemTime};
 
-/// How long an answer asks that nothing be sent; not capped.
+/// How long an answer asks that nothing be sent, not capped, and what says so.
 ///
 /// `Retry-After` goes before `RateLimit` fields (draft-ietf-httpapi-ratelimit-headers-11, section 5), and is read where
 /// RFC 9110 and RFC 6585 give it this meaning. The `RateLimit` fields of an answer from a cache say nothing of the
 /// server now.
-pub(crate) fn asked_pause(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn asked_pause(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<(Duration, PauseReason)> {
     let from_origin = || if headers.contains_key(AGE) { None } else { until_reset(headers, now) };
-    let pause = retry_after(status, headers, now).or_else(from_origin);
-    pause.filter(|pause| !pause.is_zero())
+    let told = retry_after(status, headers, now).map(|pause| (pause, PauseReason::RetryAfter));
+    told.or_else(from_origin).filter(|(pause, _)| !pause.is_zero())
 }
 
-/// Blocks `key` for `pause`, for everybody who uses the limiter's store; a longer block that stands already is kept.
-pub(crate) async fn pause<S: Store>(limiter: &Limiter<S>, key: &KeyBuf, pause: Duration) -> Result<(), Error> {
-    limiter.block_at_least_async(key, pause).await.map(drop)
+/// Whether an answer refuses its request for being one too many, or too much at this time.
+pub(crate) fn is_refusal(status: StatusCode, asked: Option<&(Duration, PauseReason)>) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || matches!(asked, Some((_, PauseReason::RetryAfter)))
 }
 
 fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
@@ -36,22 +34,23 @@ fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Opti
 }
 
 /// The longest pause over the server's policies of which nothing remains.
-fn until_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+fn until_reset(headers: &HeaderMap, now: SystemTime) -> Option<(Duration, PauseReason)> {
     let advice = read_advice(now, |name| headers.get_all(name).iter().map(HeaderValue::as_bytes));
-    advice.iter().filter_map(Advice::pause).max()
+    let pauses = advice.iter().filter_map(|advice| Some((advice.pause()?, PauseReason::RateLimit(advice.generation))));
+    pauses.max_by_key(|(pause, _)| *pause)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use limiter_core::{ManualClock, Timestamp};
+    use limiter_core::http::Generation;
 
     const TOO_MANY: u16 = 429;
 
     fn asked(status: u16, fields: &[(&'static str, &str)]) -> Option<u64> {
         let headers = fields.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
-        asked_pause(StatusCode::from_u16(status).unwrap(), &headers, now).map(|pause| pause.as_secs())
+        asked_pause(StatusCode::from_u16(status).unwrap(), &headers, now).map(|(pause, _)| pause.as_secs())
     }
 
     #[test]
@@ -111,18 +110,16 @@ mod tests {
         assert_eq!(asked(TOO_MANY, &[]), None);
     }
 
-    #[tokio::test]
-    async fn a_shorter_pause_does_not_end_a_longer_one() {
-        let clock = ManualClock::new(Timestamp::from_micros(1_000_000_000));
-        let quota = "sliding_log 10/s".parse().unwrap();
-        let limiter = Limiter::builder(quota).clock(clock.clone()).build();
-        let (key, seconds) = (KeyBuf::of("a"), Duration::from_secs);
-        for (asked, blocked) in [(30, 30), (5, 30), (40, 40)] {
-            pause(&limiter, &key, seconds(asked)).await.unwrap();
-            assert_eq!(limiter.peek(&key).unwrap().blocked_for(), seconds(blocked));
-        }
-        clock.advance(seconds(39));
-        pause(&limiter, &key, seconds(5)).await.unwrap();
-        assert_eq!(limiter.peek(&key).unwrap().blocked_for(), seconds(5));
+    #[test]
+    fn what_says_so_is_told() {
+        let reason = |fields: &[(&'static str, &str)]| {
+            let headers = fields.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            asked_pause(StatusCode::TOO_MANY_REQUESTS, &headers, SystemTime::now()).map(|(_, reason)| reason)
+        };
+        let (retry_after, nothing_left) = (("retry-after", "7"), ("ratelimit", r#""default";r=0;t=30"#));
+        assert_eq!(reason(&[retry_after, nothing_left]), Some(PauseReason::RetryAfter));
+        assert_eq!(reason(&[nothing_left]), Some(PauseReason::RateLimit(Generation::Structured)));
+        let legacy = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "9")];
+        assert_eq!(reason(&legacy), Some(PauseReason::RateLimit(Generation::Legacy)));
     }
 }

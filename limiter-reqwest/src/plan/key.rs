@@ -11,13 +11,13 @@ use std::{fmt, sync::Arc};
 ///
 /// ```
 /// use limiter_core::Limiter;
-/// use limiter_reqwest::{RateLimitMiddleware, host_key};
+/// use limiter_reqwest::{Limits, host_key};
 /// use reqwest::Url;
 /// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let limiter = Limiter::parse("sliding_log 10/s")?;
-/// let by_host_and_method = RateLimitMiddleware::new(limiter.clone())
+/// let by_host_and_method = Limits::new(limiter.clone())
 ///     .key(|request| Some((host_key(request.url()), request.method().to_string())));
 ///
 /// let host = host_key(&Url::parse("https://api.example.com/items?page=2")?);
@@ -30,6 +30,11 @@ use std::{fmt, sync::Arc};
 pub fn host_key(url: &Url) -> KeyBuf {
     let port = url.port_or_known_default().unwrap_or_default();
     KeyBuf::of(&(url.scheme(), url.host_str().unwrap_or_default(), port))
+}
+
+/// The key of a name and all below it; of fewer parts than a host's, so that they never meet.
+pub(super) fn domain_key(name: &str) -> KeyBuf {
+    KeyBuf::of(&("", name))
 }
 
 /// What requests are counted by.
@@ -47,13 +52,20 @@ impl RequestKey {
         Self::By(Arc::new(move |request| key(request).map(|key| KeyBuf::of(&key))))
     }
 
-    /// The request's key; `None` where it is not limited.
-    pub(crate) fn of(&self, request: &Request) -> Option<KeyBuf> {
+    /// The request's key; `None` where it is not limited. `domain` is what hosts of it are counted together by.
+    pub(crate) fn of(&self, request: &Request, domain: Option<&str>) -> Option<KeyBuf> {
         match self {
-            Self::Host => Some(host_key(request.url())),
+            Self::Host => Some(domain.map_or_else(|| host_key(request.url()), domain_key)),
             Self::Shared => Some(KeyBuf::of(&())),
             Self::By(key) => key(request),
         }
+    }
+}
+
+impl RequestKey {
+    /// Whether a closure says all there is to say of the key.
+    pub(crate) fn is_custom(&self) -> bool {
+        matches!(self, Self::By(_))
     }
 }
 
@@ -87,7 +99,7 @@ mod tests {
 
     #[test]
     fn scheme_host_and_effective_port_make_a_host() {
-        let of = |url| RequestKey::Host.of(&request(url));
+        let of = |url| RequestKey::Host.of(&request(url), None);
         assert_eq!(of("https://a.example/x?y"), of("https://user:password@A.example:443/z"));
         let different = ["https://a.example", "http://a.example", "https://a.example:8443", "https://b.example"];
         for (i, a) in different.iter().enumerate() {
@@ -98,16 +110,24 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_is_one_for_all_its_hosts_and_none_of_them() {
+        let of = |url, domain| RequestKey::Host.of(&request(url), domain);
+        let (a, b) = ("https://a.example", "http://b.example:81/c");
+        assert_eq!(of(a, Some("example")), of(b, Some("example")));
+        assert!(of(a, Some("example")) != of(a, Some("a.example")) && of(a, Some("a.example")) != of(a, None));
+    }
+
+    #[test]
     fn a_shared_key_is_one_for_all() {
-        let of = |url| RequestKey::Shared.of(&request(url));
+        let of = |url| RequestKey::Shared.of(&request(url), Some("example"));
         assert_eq!(of("https://a.example"), of("http://b.example:81/c"));
     }
 
     #[test]
     fn a_closure_names_any_key_or_none() {
         let by_path = RequestKey::by(|request| (request.url().path() != "/health").then(|| request.url().path().len()));
-        assert_eq!(by_path.of(&request("https://a.example/12345")), Some(KeyBuf::of(&6_usize)));
-        assert_eq!(by_path.of(&request("https://a.example/health")), None);
+        assert_eq!(by_path.of(&request("https://a.example/12345"), None), Some(KeyBuf::of(&6_usize)));
+        assert_eq!(by_path.of(&request("https://a.example/health"), None), None);
     }
 
     #[test]

@@ -1,0 +1,87 @@
+//! The realtime example over real sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[allow(dead_code)]
+#[path = "../realtime/main.rs"]
+mod realtime;
+
+use futures_util::{SinkExt, StreamExt};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Message, protocol::frame::coding::CloseCode},
+};
+
+async fn started() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = realtime::app().unwrap().into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    address
+}
+
+async fn connected(address: SocketAddr, path: &str) -> WebSocketStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    client_async(format!("ws://{address}{path}"), stream).await.unwrap().0
+}
+
+#[tokio::test]
+async fn a_chat_that_is_flooded_is_closed_with_1008_and_the_time_to_come_back() {
+    let mut chat = connected(started().await, "/chat").await;
+    let mut echoed = 0;
+    let close = loop {
+        // Two a second come back, and this sends as fast as it hears.
+        let _ = chat.send(Message::text("hello")).await;
+        match chat.next().await.unwrap().unwrap() {
+            Message::Text(_) => echoed += 1,
+            Message::Close(frame) => break frame.unwrap(),
+            other => panic!("{other}"),
+        }
+    };
+    assert!(echoed >= 10, "{echoed}");
+    assert_eq!((close.code, close.reason.as_str()), (CloseCode::Policy, "rate limit exceeded; retry after 1 s"));
+}
+
+#[tokio::test]
+async fn orders_wait_for_their_turn_and_keep_their_order() {
+    let mut orders = connected(started().await, "/orders").await;
+    let begun = Instant::now();
+    for number in 0..11 {
+        orders.feed(Message::text(number.to_string())).await.unwrap();
+    }
+    orders.flush().await.unwrap();
+    for number in 0..11 {
+        assert_eq!(orders.next().await.unwrap().unwrap(), Message::text(number.to_string()));
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn two_streams_of_events_from_one_address_share_its_pace_and_lose_none() {
+    let address = started().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let open = || client.get(format!("http://{address}/ticks")).send();
+    let (mut first, mut second) = (open().await.unwrap(), open().await.unwrap());
+    assert_eq!(first.headers()["content-type"], "text/event-stream");
+    let begun = Instant::now();
+    let mut texts = [String::new(), String::new()];
+    let events = |text: &String| text.matches("\n\n").count();
+    while texts.iter().map(events).sum::<usize>() < 16 {
+        let (text, chunk) = tokio::select! {
+            chunk = first.chunk() => (&mut texts[0], chunk),
+            chunk = second.chunk() => (&mut texts[1], chunk),
+        };
+        text.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+    }
+    // Sixteen at five a second: at most five are ahead of the first look at the clock.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    for text in &texts {
+        let expected: String = (1..=events(text)).map(|number| format!("data: {number}\n\n")).collect();
+        assert!(text.starts_with(&expected) && events(text) > 0, "{text}");
+    }
+}

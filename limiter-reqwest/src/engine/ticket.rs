@@ -1,0 +1,153 @@
+//! A request that may be sent, until its answer is there.
+
+use super::{ask::Spot, turn::Turn};
+use crate::{
+    Event, Limits, PauseReason,
+    obey::{asked_pause, is_refusal, pause},
+    state::InFlight,
+};
+use limiter_core::{Error, Permit, Store, Timestamp};
+use reqwest::{Method, Request, StatusCode, Url, header::HeaderMap};
+use std::time::{Duration, SystemTime};
+
+/// The most that a first 429 pauses for which does not say how long.
+const LONGEST_UNSAID: Duration = Duration::from_secs(1);
+
+/// Leave to send a request once. Its units stay counted whatever becomes of it, unless it is told that the request
+/// cannot have arrived; dropped without a word, they count from then on, where units are restamped.
+pub(crate) struct Ticket<'a, S: Store> {
+    turn: Option<Turn<'a, S>>,
+    permit: Option<Permit<S>>,
+    granted: Timestamp,
+    restamp: bool,
+    /// How often the request was sent before.
+    sent: u32,
+    _in_flight: InFlight,
+}
+
+impl<'a, S: Store> Ticket<'a, S> {
+    pub(super) async fn first(turn: Turn<'a, S>) -> Result<Self, (String, Error)> {
+        match Self::next(&turn).await {
+            Ok((permit, in_flight)) => Ok(Self::new(turn, permit, in_flight, 0)),
+            Err(error) => Err((turn.spot.name, error)),
+        }
+    }
+
+    async fn next(turn: &Turn<'a, S>) -> Result<(Permit<S>, InFlight), Error> {
+        let hook = turn.limits.hook();
+        match turn.take().await {
+            Ok((permit, waited)) => {
+                if !waited.is_zero() {
+                    hook.tell(&Event::Waited { host: &turn.spot.name, wait: waited });
+                }
+                Ok((permit, turn.spot.host.enter_flight()))
+            }
+            Err(error) => {
+                hook.tell(&Event::GaveUp { host: &turn.spot.name, error: &error });
+                Err(error)
+            }
+        }
+    }
+
+    fn new(turn: Turn<'a, S>, permit: Permit<S>, in_flight: InFlight, sent: u32) -> Self {
+        let (granted, restamp) = (permit.decision().at(), turn.restamp);
+        Self { turn: Some(turn), permit: Some(permit), granted, restamp, sent, _in_flight: in_flight }
+    }
+
+    /// Whether the request may have to be sent again.
+    pub(crate) fn may_resend(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| self.sent < turn.limits.resends())
+    }
+
+    /// The head of the answer is there, which came from `url`: keeps to what it asks for. With a ticket in return, the
+    /// request is to be sent again, which `has_spare` says it can; without, the answer is to be passed on.
+    pub(crate) async fn answered(
+        mut self,
+        url: &Url,
+        status: StatusCode,
+        headers: &HeaderMap,
+        has_spare: bool,
+    ) -> Option<Self> {
+        let may_resend = self.may_resend() && has_spare;
+        let sent = self.sent + 1;
+        let turn = self.turn.take()?;
+        if *url != turn.url
+            && let Some(spot) = turn.limits.spot(&Request::new(Method::GET, url.clone()))
+            && spot.key != turn.spot.key
+        {
+            // The client was sent on to somebody else, who counted a request too.
+            let charged = spot.policy.limiter.charge_async(&spot.key, turn.cost).await;
+            let granted = charged.map_or(self.granted, |decision| decision.at());
+            obey(turn.limits, &spot, granted, status, headers).await;
+            self.end().await;
+            return None;
+        }
+        let (is_refusal, is_paused) = obey(turn.limits, &turn.spot, self.granted, status, headers).await;
+        self.end().await;
+        if !(may_resend && is_refusal && is_paused) {
+            return None;
+        }
+        // Where that fails, the answer that there is says more.
+        let (permit, in_flight) = Self::next(&turn).await.ok()?;
+        turn.limits.hook().tell(&Event::Resent { host: &turn.spot.name, time: sent });
+        Some(Self::new(turn, permit, in_flight, sent))
+    }
+
+    /// There will be no answer. Unless the request `may_have_arrived`, it is given back.
+    pub(crate) async fn failed(mut self, may_have_arrived: bool) {
+        if may_have_arrived {
+            self.end().await;
+        } else if let Some(permit) = self.permit.take() {
+            let _ = permit.refund().await;
+        }
+    }
+
+    /// The server has counted the request before now, if at all. Where the store fails, it stays counted from the grant.
+    async fn end(mut self) {
+        if let Some(permit) = self.permit.take().filter(|_| self.restamp) {
+            let _ = permit.restamp().await;
+        }
+    }
+}
+
+impl<S: Store> Drop for Ticket<'_, S> {
+    /// Nobody waits for the answer any more, yet the server may have counted it until now.
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take().filter(|_| self.restamp) {
+            permit.restamp_detached();
+        }
+    }
+}
+
+/// Pauses the key if the answer asks for it: whether it refused, and whether there is a pause now. A store that fails
+/// here pauses nobody; the answer is as good as ever.
+///
+/// What is to be learned of answers can be learned here: who was granted when, and what became of it.
+async fn obey<S: Store>(
+    limits: &Limits<S>,
+    spot: &Spot<'_, S>,
+    granted: Timestamp,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> (bool, bool) {
+    let (Spot { policy, key, host, name }, hook) = (spot, limits.hook());
+    let asked = asked_pause(status, headers, SystemTime::now());
+    let is_refusal = is_refusal(status, asked.as_ref());
+    let again = host.answered(status, is_refusal, granted);
+    if is_refusal {
+        hook.tell(&Event::Refused { host: name, status });
+    }
+    let (unit, period) = policy.pace_of(key);
+    let unsaid = || is_refusal.then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
+    let Some((told, reason)) = asked.or_else(unsaid) else { return (is_refusal, false) };
+    let longest = limits.longest_pause();
+    let patience = if is_refusal { 1_u32 << again.min(31) } else { 1 };
+    let length = told.saturating_mul(patience).min(longest);
+    if length.is_zero() {
+        return (is_refusal, false);
+    }
+    let Ok(paused) = pause(policy, key, length, period.min(longest)).await else { return (is_refusal, false) };
+    host.paused(&paused);
+    hook.tell(&Event::Paused { host: name, pause: length, reason });
+    (is_refusal, true)
+}

@@ -1,0 +1,111 @@
+//! Waiting for a request's turn.
+
+use super::ask::Spot;
+use crate::{Limits, obey::look};
+use limiter_core::{Error, Permit, Store, Timestamp};
+use reqwest::Url;
+use std::time::Duration;
+
+/// A request as limits see it.
+pub(super) struct Turn<'a, S: Store> {
+    pub(super) limits: &'a Limits<S>,
+    pub(super) spot: Spot<'a, S>,
+    pub(super) url: Url,
+    pub(super) cost: u64,
+    pub(super) max_wait: Duration,
+    pub(super) restamp: bool,
+}
+
+/// Units that go back unless they are read: for the time between two waits.
+struct Held<S: Store>(Option<Permit<S>>);
+
+impl<S: Store> Turn<'_, S> {
+    /// Waits for the units; beside them, how long that took.
+    ///
+    /// After a pause requests come back one after the other: whoever is known to be in that time waits for its place at
+    /// the pace first, keeps it until it has its units too, and only from then on counts the time to the next. Whoever
+    /// finds out when it has its units gives them back and does the same.
+    pub(super) async fn take(&self) -> Result<(Permit<S>, Duration), Error> {
+        let _in_line = self.spot.host.enter_line();
+        let mut waited = Duration::ZERO;
+        let mut is_paced = self.cost > 0 && self.spot.host.seems_paced();
+        loop {
+            let _at_pace = is_paced.then(|| self.spot.host.enter_pace());
+            let mut place = None;
+            if is_paced {
+                let granted = self.spot.policy.pace.acquire(&self.spot.key).timeout(self.left(waited)).await;
+                let granted = granted.map_err(|error| self.after(waited, error))?;
+                waited += granted.waited();
+                let _ = self.spot.host.is_paced(granted.decision().at()); // for those to come
+                place = Some(granted);
+            }
+            let granted =
+                self.spot.policy.limiter.acquire(&self.spot.key).cost(self.cost).timeout(self.left(waited)).await;
+            let permit = match granted {
+                Ok(permit) => permit,
+                Err(error) => {
+                    if let Some(place) = place {
+                        let _ = place.refund().await;
+                    }
+                    return Err(self.after(waited, error));
+                }
+            };
+            let (at, stood) = (permit.decision().at(), permit.waited());
+            waited += stood;
+            let mut held = Held(Some(permit));
+            if let Some(place) = place
+                && !stood.is_zero()
+            {
+                let _ = place.restamp().await;
+            }
+            if (is_paced || self.cost == 0 || !self.is_paced(at).await)
+                && let Some(permit) = held.0.take()
+            {
+                return Ok((permit, waited));
+            }
+            is_paced = true;
+            held.give_back().await;
+        }
+    }
+
+    /// Whether requests come back one after the other at `granted`. A store that fails here lets them go.
+    async fn is_paced(&self, granted: Timestamp) -> bool {
+        if let Some(is_paced) = self.spot.host.is_paced(granted) {
+            return is_paced;
+        }
+        let Ok((at, paced_until)) = look(self.spot.policy, &self.spot.key).await else { return false };
+        self.spot.host.looked(at, paced_until);
+        granted < paced_until
+    }
+
+    fn left(&self, waited: Duration) -> Duration {
+        self.max_wait.saturating_sub(waited)
+    }
+
+    /// `error` of a wait that began when `waited` had passed, for the whole of it.
+    fn after(&self, waited: Duration, error: Error) -> Error {
+        match error {
+            Error::WaitTooLong { needed, .. } => {
+                Error::WaitTooLong { needed: needed.saturating_add(waited), allowed: self.max_wait }
+            }
+            Error::TimedOut { .. } => Error::TimedOut { waited: self.max_wait },
+            other => other,
+        }
+    }
+}
+
+impl<S: Store> Held<S> {
+    async fn give_back(&mut self) {
+        if let Some(permit) = self.0.take() {
+            let _ = permit.refund().await;
+        }
+    }
+}
+
+impl<S: Store> Drop for Held<S> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.0.take() {
+            permit.refund_detached();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! How a layer answers.
+
+use super::{
+    fields::{add_fields, add_policy_field, number},
+    format::Format,
+    hook::Answer,
+    jitter::Jitter,
+    refusal::{Reason, Refusal},
+};
+use crate::{KeyError, announced::Announced, ruling::Refused, verdict::Verdict};
+use http::{
+    HeaderMap, HeaderValue, Response,
+    header::{CACHE_CONTROL, RETRY_AFTER},
+    request::Parts,
+};
+use limiter_core::{Error, http::retry_after_seconds};
+use std::{fmt, sync::Arc};
+
+/// What all answers of a layer have in common.
+#[derive(Clone)]
+pub(crate) struct Answers {
+    pub(crate) by: Arc<dyn Answer>,
+    /// Whether admitted requests are told what is left.
+    pub(crate) on_admissions: bool,
+    pub(crate) jitter: Option<Jitter>,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { by: Arc::new(Format::default()), on_admissions: true, jitter: None }
+    }
+}
+
+impl Answers {
+    /// The answer to a request that is not let through.
+    pub(crate) fn to<B: From<String>>(&self, request: &Parts, refused: &Refused) -> Response<B> {
+        match refused {
+            Refused::Denied(verdict) => self.denied(request, verdict),
+            Refused::Undecided { error, parts } => self.failed(request, error, parts),
+            Refused::NoKey(error) => self.no_key(request, error),
+            Refused::Forbidden => self.without_fields(request, Reason::Forbidden),
+        }
+    }
+
+    fn denied<B: From<String>>(&self, request: &Parts, verdict: &Verdict) -> Response<B> {
+        let reason = match verdict.blocked_for().is_zero() {
+            true => Reason::Denied(verdict),
+            false => Reason::Blocked(verdict),
+        };
+        let mut headers = own_headers();
+        let retry_after_seconds = verdict.retry_after().map(|wait| {
+            let later = self.jitter.as_ref().map(Jitter::next).unwrap_or_default();
+            retry_after_seconds(wait.saturating_add(later))
+        });
+        if let Some(seconds) = retry_after_seconds {
+            headers.insert(RETRY_AFTER, number(seconds));
+        }
+        add_fields(verdict, &mut headers);
+        self.answer(Refusal { request, reason, retry_after_seconds, headers })
+    }
+
+    fn failed<B: From<String>>(&self, request: &Parts, error: &Error, parts: &[Arc<Announced>]) -> Response<B> {
+        let mut headers = own_headers();
+        let reason = match *error {
+            Error::NeverFits { cost, capacity, part } => {
+                add_policy_field(parts, &mut headers);
+                let policy = parts.get(part.unwrap_or(0)).filter(|_| parts.len() > 1).map(|part| &part.name);
+                Reason::CostTooLarge { policy, cost, capacity }
+            }
+            _ => Reason::StoreFailed(error),
+        };
+        self.answer(Refusal { request, reason, retry_after_seconds: None, headers })
+    }
+
+    /// The answer to a request whose key cannot be told.
+    pub(crate) fn no_key<B: From<String>>(&self, request: &Parts, error: &KeyError) -> Response<B> {
+        self.without_fields(request, Reason::NoKey(error))
+    }
+
+    fn without_fields<B: From<String>>(&self, request: &Parts, reason: Reason<'_>) -> Response<B> {
+        self.answer(Refusal { request, reason, retry_after_seconds: None, headers: own_headers() })
+    }
+
+    fn answer<B: From<String>>(&self, refusal: Refusal<'_>) -> Response<B> {
+        self.by.answer(refusal).map(B::from)
+    }
+}
+
+/// What every answer of the layer has. A 429 must not be stored by caches (RFC 6585 §4); no other answer is worth it.
+fn own_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answers")
+            .field("on_admissions", &self.on_admissions)
+            .field("jitter", &self.jitter)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! What is put right once the response is known: refunds, charges by outcome, true costs.
+
+use crate::verdict::Verdict;
+use http::{Response, StatusCode, response::Parts};
+use limiter_core::{Decision, Error, Permit, Store};
+use smallvec::SmallVec;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+/// What a request really cost: a response extension, for policies with
+/// [`true_cost`](crate::Policy::true_cost)`(`[`TrueCost::of`]`)`.
+///
+/// Several policies of different units each want a closure over an extension of their own.
+///
+/// ```
+/// use http::Response;
+/// use limiter_tower::TrueCost;
+///
+/// fn handler() -> Response<String> {
+///     let mut response = Response::new("a long answer".to_owned());
+///     response.extensions_mut().insert(TrueCost(320));
+///     response
+/// }
+/// assert_eq!(TrueCost::of(&handler().into_parts().0), Some(320));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TrueCost(pub u64);
+
+impl TrueCost {
+    /// The cost noted in the response's extensions.
+    #[must_use]
+    pub fn of(response: &Parts) -> Option<u64> {
+        response.extensions.get::<Self>().map(|cost| cost.0)
+    }
+}
+
+/// A policy's rules for what its requests cost in the end.
+#[derive(Clone, Default)]
+pub(crate) struct Rules {
+    refunds: SmallVec<[Arc<IsFree>; 1]>,
+    pub(crate) true_cost: Option<Arc<Cost>>,
+}
+
+type IsFree = dyn Fn(&Parts) -> bool + Send + Sync;
+type Cost = dyn Fn(&Parts) -> Option<u64> + Send + Sync;
+
+impl Rules {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.refunds.is_empty() && self.true_cost.is_none()
+    }
+
+    pub(crate) fn refund_if(&mut self, is_free: impl Fn(&Parts) -> bool + Send + Sync + 'static) {
+        self.refunds.push(Arc::new(is_free));
+    }
+
+    /// What a request that took `cost` cost in the end.
+    fn true_cost(&self, cost: u64, response: &Parts) -> u64 {
+        if self.refunds.iter().any(|is_free| is_free(response)) {
+            return 0;
+        }
+        self.true_cost.as_ref().and_then(|true_cost| true_cost(response)).unwrap_or(cost)
+    }
+}
+
+/// What is held until the response is there, whatever the store.
+pub(crate) trait Held: Send {
+    /// Begins to put right what the response tells.
+    fn settle(self: Box<Self>, response: &Parts) -> Settling;
+
+    /// Gives everything back: the request was never passed on.
+    fn give_back(self: Box<Self>);
+}
+
+/// The permits of a request, each with its place among the policies that took part.
+pub(crate) struct Permits<S: Store>(pub(crate) SmallVec<[(usize, Permit<S>, Rules); 1]>);
+
+impl<S: Store> Held for Permits<S> {
+    fn settle(self: Box<Self>, response: &Parts) -> Settling {
+        let mut calls: Vec<Call> = Vec::new();
+        for (place, permit, rules) in self.0 {
+            let true_cost = rules.true_cost(permit.cost(), response);
+            if true_cost != permit.cost() {
+                calls.push((place, Box::pin(permit.settle(true_cost))));
+            }
+        }
+        Settling { calls, settled: Vec::new() }
+    }
+
+    fn give_back(self: Box<Self>) {
+        self.0.into_iter().for_each(|(_, permit, _)| permit.refund_detached());
+    }
+}
+
+/// What was granted to a request that is still to be passed on: given back should that never happen.
+#[derive(Default)]
+pub(crate) struct Granted(Option<Box<dyn Held>>);
+
+impl Granted {
+    pub(crate) fn new(held: Option<Box<dyn Held>>) -> Self {
+        Self(held)
+    }
+
+    /// It is passed on now.
+    pub(crate) fn used(mut self) -> Option<Box<dyn Held>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            held.give_back();
+        }
+    }
+}
+
+/// The calls to the store that put things right, all under way at once; none where there is nothing to change.
+pub(crate) struct Settling {
+    calls: Vec<Call>,
+    settled: Vec<(usize, Decision)>,
+}
+
+/// A policy's place, and what is left of it then.
+type Call = (usize, Pin<Box<dyn Future<Output = Result<Decision, Error>> + Send>>);
+
+impl Settling {
+    /// Ready once the store has answered all of it; `verdict` then tells what is left now.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, verdict: Option<&mut Verdict>) -> Poll<()> {
+        let settled = &mut self.settled;
+        self.calls.retain_mut(|(place, call)| match call.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(answer) => {
+                settled.extend(answer.ok().map(|decision| (*place, decision)));
+                false
+            }
+        });
+        if !self.calls.is_empty() {
+            return Poll::Pending;
+        }
+        if let Some(verdict) = verdict {
+            verdict.settled(std::mem::take(&mut self.settled));
+        }
+        Poll::Ready(())
+    }
+}
+
+/// The head that stands for an error of the inner service.
+pub(crate) fn head_of_an_error() -> Parts {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.into_parts().0
+}

@@ -1,0 +1,379 @@
+//! A policy of a layer: a quota with a name, a key, a cost, and the requests it is for.
+
+use crate::{
+    FieldSet, PolicyName,
+    announced::AnnouncedByQuota,
+    key::{Global, KeyExtractor},
+    outcome::Rules,
+};
+use http::{request::Parts, response};
+use limiter_core::{Limiter, MemoryStore, Store};
+use std::{error::Error, fmt, sync::Arc};
+
+/// A limiter with a name, a key, a cost and the requests it is for: one of the policies of a
+/// [`RateLimitLayer`](crate::RateLimitLayer).
+///
+/// A layer's policies are decided together, all or nothing: what one of them denies takes nothing from the others.
+///
+/// ```
+/// use http::request::Parts;
+/// use limiter_core::{Limiter, MemoryStore};
+/// use limiter_tower::{HeaderKey, Policy, PolicyName, RateLimitLayer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let limiter = |name: &str, quota: &str| -> Result<Limiter, limiter_core::QuotaError> {
+///     Ok(Limiter::builder(quota.parse()?).name(name).store(store.clone()).build())
+/// };
+/// let by_user = Policy::new(PolicyName::new("user")?, limiter("user", "10/s, 1000/h")?)
+///     .key(HeaderKey::new(http::header::AUTHORIZATION));
+/// let exports = Policy::new(PolicyName::new("exports")?, limiter("exports", "2/min")?)
+///     .when(|request| request.uri.path().starts_with("/export"));
+/// let layer = RateLimitLayer::new(by_user).policy(exports)?;
+/// # let _ = layer;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a policy limits nothing until a layer has it"]
+pub struct Policy<S: Store = MemoryStore> {
+    pub(crate) name: PolicyName,
+    pub(crate) limiter: Limiter<S>,
+    pub(crate) key: Arc<dyn KeyExtractor>,
+    pub(crate) cost: Option<Arc<Cost>>,
+    pub(crate) when: Option<Arc<When>>,
+    pub(crate) rules: Rules,
+    pub(crate) is_shadow: bool,
+}
+
+pub(crate) type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
+pub(crate) type When = dyn Fn(&Parts) -> bool + Send + Sync;
+
+impl<S: Store> Policy<S> {
+    /// All requests together under the limiter's quota, each of them one unit, until the other settings say otherwise.
+    ///
+    /// The name is what clients are told; the limiter's own name is that of its states in the store.
+    pub fn new(name: PolicyName, limiter: Limiter<S>) -> Self {
+        Self { name, limiter, key: Arc::new(Global), cost: None, when: None, rules: Rules::default(), is_shadow: false }
+    }
+
+    /// Limits each key on its own: a closure over the request's head, or a ready-made extractor. In a request without
+    /// a key the policy takes no part.
+    ///
+    /// With [`Limiter::by_key`] and [`Limiter::by_table`] the key decides on the quota too, by plan or by route:
+    ///
+    /// ```
+    /// use http::request::Parts;
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let quotas = [("free", "10/min".parse()?), ("pro", "1000/min".parse()?)];
+    /// let plans = Limiter::by_table("1/min".parse()?, quotas).build();
+    /// let policy = Policy::new(PolicyName::new("plan")?, plans)
+    ///     .key(|request: &Parts| request.headers.get("x-plan").cloned());
+    /// # let _ = policy;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn key(self, key: impl KeyExtractor) -> Self {
+        Self { key: Arc::new(key), ..self }
+    }
+
+    /// What a request takes, in the quota's units; 1 by default. 0 looks only: it is admitted, and told what is left.
+    ///
+    /// A cost above the quota's capacity is answered with 413.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let policy = Policy::new(PolicyName::new("writes")?, Limiter::parse("100/min")?)
+    ///     .cost(|request| if request.method == http::Method::POST { 10 } else { 1 });
+    /// # let _ = policy;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cost(self, cost: impl Fn(&Parts) -> u64 + Send + Sync + 'static) -> Self {
+        Self { cost: Some(Arc::new(cost)), ..self }
+    }
+
+    /// The requests that the policy is for; all of them by default. In others it takes no part, and its key is not
+    /// asked for.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let policy = Policy::new(PolicyName::new("search")?, Limiter::parse("5/s")?)
+    ///     .when(|request| request.uri.path() == "/search");
+    /// # let _ = policy;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn when(self, is_for: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self { when: Some(Arc::new(is_for)), ..self }
+    }
+
+    /// Corrects what a request took to what it really cost, as its response tells: a number of units, or `None` where
+    /// the response does not say. [`TrueCost::of`](crate::TrueCost::of) reads what a handler noted.
+    ///
+    /// [`cost`](Self::cost) is then an estimate, which the request must have at hand to be let in; 0 lets everybody in.
+    /// What is more is charged without asking, into at most one quota of debt; what is less comes back, as far as the
+    /// take still holds it. The store has done so before the response is handed on: a client that goes on at once finds
+    /// it done, and the response's fields say what is left then. An error of the inner service counts as a response of
+    /// status 500. A request whose response nobody awaits any more stays charged as it was taken, and so does one whose
+    /// store fails then.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName, TrueCost};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tokens = Policy::new(PolicyName::new("tokens")?, Limiter::parse("100000/min")?)
+    ///     .cost(|_| 1000) // what an answer takes about
+    ///     .true_cost(TrueCost::of);
+    /// let bytes = Policy::new(PolicyName::new("bytes")?, Limiter::parse("1000000/min")?)
+    ///     .true_cost(|response| response.headers.get("content-length")?.to_str().ok()?.parse().ok());
+    /// # let _ = (tokens, bytes);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn true_cost(mut self, cost: impl Fn(&response::Parts) -> Option<u64> + Send + Sync + 'static) -> Self {
+        self.rules.true_cost = Some(Arc::new(cost));
+        self
+    }
+
+    /// Gives back what a request took where its response is of this kind; see [`true_cost`](Self::true_cost) for when
+    /// and how. Where several such rules are set, each of them gives back.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What the cache answers costs nothing.
+    /// let policy = Policy::new(PolicyName::new("misses")?, Limiter::parse("100/min")?)
+    ///     .refund_if(|response| response.headers.contains_key("age"));
+    /// # let _ = policy;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn refund_if(mut self, is_free: impl Fn(&response::Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.rules.refund_if(is_free);
+        self
+    }
+
+    /// Gives back what a request took where its answer is a server's error (5xx) or the inner service fails: clients do
+    /// not pay for the server's faults. See [`refund_if`](Self::refund_if).
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let policy = Policy::new(PolicyName::new("api")?, Limiter::parse("100/min")?).refund_server_errors();
+    /// # let _ = policy;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn refund_server_errors(self) -> Self {
+        self.refund_if(|response| response.status.is_server_error())
+    }
+
+    /// Charges a request only where its response is of this kind: log-in protection counts failures only.
+    ///
+    /// Units are taken before the request passes and given back after, so that as many attempts at once as the quota has
+    /// units are let through, whatever their number; see [`true_cost`](Self::true_cost) for when and how.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let failures = Policy::new(PolicyName::new("log-in")?, Limiter::parse("5/15min")?)
+    ///     .charge_only_if(|response| response.status == StatusCode::UNAUTHORIZED);
+    /// # let _ = failures;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn charge_only_if(self, is_charged: impl Fn(&response::Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.refund_if(move |response| !is_charged(response))
+    }
+
+    /// Decides, counts and tells the layer's hook, but never refuses, and is not told to clients: to try a limit out.
+    ///
+    /// It is asked by itself, in a step of its own, once all other policies have let the request in. See also
+    /// [`RateLimitLayer::shadow`](crate::RateLimitLayer::shadow).
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    /// use limiter_tower::{Outcome, Policy, PolicyName, RateLimitLayer};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let now = Limiter::builder("100/s".parse()?).store(store.clone()).build();
+    /// let planned = Limiter::builder("50/s".parse()?).store(store).build();
+    /// let layer = RateLimitLayer::new(now)
+    ///     .policy(Policy::new(PolicyName::new("planned")?, planned).shadow())?
+    ///     .on_decision(|event| {
+    ///         if event.outcome() == Outcome::WouldDeny {
+    ///             eprintln!("{event}");
+    ///         }
+    ///     });
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shadow(self) -> Self {
+        Self { is_shadow: true, ..self }
+    }
+
+    /// The policy's name, as clients are told it.
+    #[must_use]
+    pub fn name(&self) -> &PolicyName {
+        &self.name
+    }
+
+    /// The limiter.
+    #[must_use]
+    pub fn limiter(&self) -> &Limiter<S> {
+        &self.limiter
+    }
+
+    pub(crate) fn named(self, name: PolicyName) -> Self {
+        Self { name, ..self }
+    }
+
+    pub(crate) fn announced(&self, fields: FieldSet) -> Arc<AnnouncedByQuota> {
+        Arc::new(AnnouncedByQuota::new(self.name.clone(), fields, self.limiter.quota().as_ref()))
+    }
+}
+
+impl<S: Store> From<Limiter<S>> for Policy<S> {
+    /// A policy of the name `default`.
+    fn from(limiter: Limiter<S>) -> Self {
+        Self::new(PolicyName::default(), limiter)
+    }
+}
+
+impl<S: Store> Clone for Policy<S> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            limiter: self.limiter.clone(),
+            key: Arc::clone(&self.key),
+            cost: self.cost.clone(),
+            when: self.when.clone(),
+            rules: self.rules.clone(),
+            is_shadow: self.is_shadow,
+        }
+    }
+}
+
+impl<S: Store> fmt::Debug for Policy<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy").field("name", &self.name).field("limiter", &self.limiter).finish_non_exhaustive()
+    }
+}
+
+/// Why a policy cannot be one of a layer's.
+///
+/// ```
+/// use limiter_core::Limiter;
+/// use limiter_tower::{Policy, PolicyName, RateLimitLayer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (second, day) = (Limiter::parse("5/s")?, Limiter::parse("100/day")?);
+/// let layer = RateLimitLayer::new(Policy::new(PolicyName::new("pace")?, second));
+/// let refused = layer.policy(Policy::new(PolicyName::new("daily")?, day)).unwrap_err();
+/// assert_eq!(
+///     refused.to_string(),
+///     "policies \"pace\" and \"daily\" have different stores and cannot be decided in one step: build their limiters \
+///      over clones of one store",
+/// );
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The limiters of the two policies keep their states in different stores, which cannot decide in one step.
+    SeveralStores {
+        /// The one that the layer had.
+        first: PolicyName,
+        /// The one that is refused.
+        second: PolicyName,
+    },
+    /// The layer has a policy of that name.
+    SameName {
+        /// The name.
+        name: PolicyName,
+    },
+    /// The limiters of the two policies have one name, under which both would count in the same states.
+    SameLimiterName {
+        /// The policy that the layer had.
+        first: PolicyName,
+        /// The one that is refused.
+        second: PolicyName,
+        /// The limiters' name.
+        limiter: String,
+    },
+    /// The layer has as many policies as can be decided together.
+    TooMany {
+        /// The most that a layer can have.
+        most: usize,
+    },
+}
+
+impl PolicyError {
+    /// As many demands as a store decides in one step.
+    pub(crate) const MOST_POLICIES: usize = 64;
+
+    /// Whether `added` can be decided together with `those`.
+    pub(crate) fn check<'a, S: Store>(
+        those: impl Iterator<Item = &'a Policy<S>>,
+        added: &Policy<S>,
+    ) -> Result<(), Self> {
+        let mut count = 0;
+        for policy in those {
+            let (first, second) = (policy.name.clone(), added.name.clone());
+            if first == second {
+                return Err(Self::SameName { name: first });
+            }
+            if !policy.limiter.store().is_same(added.limiter.store()) {
+                return Err(Self::SeveralStores { first, second });
+            }
+            if policy.limiter.name() == added.limiter.name() {
+                return Err(Self::SameLimiterName { first, second, limiter: added.limiter.name().to_owned() });
+            }
+            count += 1;
+        }
+        if count < Self::MOST_POLICIES { Ok(()) } else { Err(Self::TooMany { most: Self::MOST_POLICIES }) }
+    }
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SeveralStores { first, second } => write!(
+                f,
+                "policies \"{first}\" and \"{second}\" have different stores and cannot be decided in one step: build \
+                 their limiters over clones of one store"
+            ),
+            Self::SameName { name } => {
+                write!(f, "two policies of a layer have the name \"{name}\": clients tell them apart by it, change one")
+            }
+            Self::SameLimiterName { first, second, limiter } => write!(
+                f,
+                "the limiters of policies \"{first}\" and \"{second}\" have one name, {limiter:?}, and would count each \
+                 other's units: give each its own with LimiterBuilder::name"
+            ),
+            Self::TooMany { most } => write!(f, "a layer decides over at most {most} policies"),
+        }
+    }
+}
+
+impl Error for PolicyError {}

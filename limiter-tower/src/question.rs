@@ -1,0 +1,141 @@
+//! Which policies a request is put to, and the decision over them.
+
+use crate::{
+    KeyError,
+    announced::Announced,
+    layer::Settings,
+    outcome::{Held, Permits, Rules},
+};
+use http::request::Parts;
+use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Store};
+use smallvec::SmallVec;
+use std::{sync::Arc, time::Duration};
+
+/// The policies that take part in a request.
+pub(crate) struct Question<S: Store> {
+    /// Those that can refuse it; `None` where there is none.
+    pub(crate) group: Option<Group<S>>,
+    /// Those that only look on, each by itself.
+    pub(crate) shadows: Vec<Group<S>>,
+}
+
+/// Policies that are decided together, each with key and cost.
+pub(crate) struct Group<S: Store> {
+    parts: SmallVec<[Part; 1]>,
+    /// The decision over all of them; a single one needs it only where its units may be given back.
+    all: Option<Box<All<S>>>,
+    announced: SmallVec<[Arc<Announced>; 1]>,
+}
+
+/// The policy at `place` among the layer's.
+struct Part {
+    place: usize,
+    key: KeyBuf,
+    cost: u64,
+}
+
+impl<S: Store> Question<S> {
+    pub(crate) fn new(settings: &Settings<S>, head: &Parts) -> Result<Self, KeyError> {
+        let mut together: SmallVec<[Part; 1]> = SmallVec::new();
+        let mut shadows = Vec::new();
+        for (place, listed) in settings.policies.iter().enumerate() {
+            let policy = &listed.policy;
+            if policy.when.as_ref().is_some_and(|is_for| !is_for(head)) {
+                continue;
+            }
+            let Some(key) = policy.key.key(head)? else { continue };
+            let cost = policy.cost.as_ref().map_or(1, |cost| cost(head));
+            let part = Part { place, key, cost };
+            if policy.is_shadow {
+                shadows.extend(Group::new(settings, SmallVec::from_buf([part])));
+            } else {
+                together.push(part);
+            }
+        }
+        Ok(Self { group: Group::new(settings, together), shadows })
+    }
+}
+
+impl<S: Store> Group<S> {
+    fn new(settings: &Settings<S>, parts: SmallVec<[Part; 1]>) -> Option<Self> {
+        if parts.is_empty() {
+            return None;
+        }
+        let announced = |part: &Part| {
+            let listed = &settings.policies[part.place];
+            listed.policy.limiter.with_quota_of(&part.key, |quota| listed.announced.of(quota))
+        };
+        let announced = parts.iter().map(announced).collect();
+        let has_rules = |part: &Part| !settings.rules(part).is_empty();
+        let all = (parts.len() > 1 || settings.waits() || parts.iter().any(has_rules)).then(|| {
+            let ask = |part: &Part| settings.limiter(part).on(&part.key).cost(part.cost);
+            Box::new(Limiter::all(parts.iter().map(ask)))
+        });
+        Some(Self { parts, all, announced })
+    }
+
+    /// What clients are told of its policies.
+    pub(crate) fn announced(&self) -> SmallVec<[Arc<Announced>; 1]> {
+        self.announced.clone()
+    }
+
+    /// The decision of a store in this process, where neither call ever blocks.
+    pub(crate) fn decide_now(&self, settings: &Settings<S>) -> Result<Decision, Error> {
+        match (&self.all, &*self.parts) {
+            (None, [part]) => settings.limiter(part).blocking().check_n(&part.key, part.cost),
+            (None, _) => Err(Error::NothingAsked),
+            (Some(all), _) => all.blocking().check(),
+        }
+    }
+
+    /// The decision of any store.
+    pub(crate) async fn decide(&self, settings: &Settings<S>) -> Result<Decision, Error> {
+        match (&self.all, &*self.parts) {
+            (None, [part]) => settings.limiter(part).check_n_async(&part.key, part.cost).await,
+            (None, _) => Err(Error::NothingAsked),
+            (Some(all), _) => all.check_async().await,
+        }
+    }
+
+    /// Waits for its turn, up to `limit`; the decision that let it in, and what it took.
+    pub(crate) async fn wait(
+        &self,
+        settings: &Settings<S>,
+        limit: Duration,
+    ) -> Result<(Decision, Box<dyn Held>), Error> {
+        let permits = match (&self.all, &*self.parts) {
+            // Only where nobody waits for several keys at once, whom it would overtake.
+            (_, [part]) if settings.policies.len() == 1 => {
+                vec![settings.limiter(part).acquire(&part.key).cost(part.cost).timeout(limit).await?]
+            }
+            (Some(all), _) => all.acquire().timeout(limit).await?,
+            (None, _) => return Err(Error::NothingAsked),
+        };
+        let decision = permits.first().ok_or(Error::NothingAsked)?.decision().clone();
+        Ok((decision, self.hold(settings, permits.into_iter().map(Some))))
+    }
+
+    /// What is to be put right once the response is there, or given back should the request never be passed on.
+    pub(crate) fn held(&self, settings: &Settings<S>, decision: &Decision) -> Option<Box<dyn Held>> {
+        let all = self.all.as_ref()?;
+        let is_needed = settings.waits() || self.parts.iter().any(|part| !settings.rules(part).is_empty());
+        is_needed.then(|| self.hold(settings, all.asks().iter().map(|ask| ask.permit(decision))))
+    }
+
+    fn hold(&self, settings: &Settings<S>, permits: impl Iterator<Item = Option<Permit<S>>>) -> Box<dyn Held> {
+        let permits = self.parts.iter().zip(permits).enumerate();
+        let permits =
+            permits.filter_map(|(place, (part, permit))| Some((place, permit?, settings.rules(part).clone())));
+        Box::new(Permits(permits.collect()))
+    }
+}
+
+impl<S: Store> Settings<S> {
+    fn limiter(&self, part: &Part) -> &Limiter<S> {
+        &self.policies[part.place].policy.limiter
+    }
+
+    fn rules(&self, part: &Part) -> &Rules {
+        &self.policies[part.place].policy.rules
+    }
+}

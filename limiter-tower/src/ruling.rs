@@ -1,0 +1,177 @@
+//! What becomes of a request: from the decision, by the layer's settings.
+
+use crate::{
+    KeyError,
+    announced::Announced,
+    event::{Event, Outcome},
+    layer::Settings,
+    outcome::Granted,
+    question::{Group, Question},
+    verdict::Verdict,
+};
+use limiter_core::{Decision, Error, Store};
+use smallvec::SmallVec;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// What becomes of a request.
+pub(crate) enum Ruling {
+    Pass(Pass),
+    Refuse(Refused),
+}
+
+/// Why a request does not reach the inner service.
+#[allow(clippy::large_enum_variant)] // moved but a few times, where a box would cost every denial an allocation
+pub(crate) enum Refused {
+    Denied(Verdict),
+    /// Nothing could be decided about a request that `parts` took part in.
+    Undecided {
+        error: Error,
+        parts: SmallVec<[Arc<Announced>; 1]>,
+    },
+    NoKey(KeyError),
+    /// By the layer's block list.
+    Forbidden,
+}
+
+/// How a request passes on to the inner service.
+#[derive(Default)]
+pub(crate) struct Pass {
+    /// The decision, for the request's extensions.
+    pub(crate) verdict: Option<Verdict>,
+    /// Whether the client is told of it.
+    pub(crate) is_told: bool,
+    pub(crate) held: Granted,
+}
+
+impl<S: Store> Settings<S> {
+    /// The ruling where the store is in this process; `None` where the request is to [wait](Self::rule_waiting).
+    pub(crate) fn rule_now(&self, question: &Question<S>) -> Option<Ruling> {
+        let ruling = match &question.group {
+            None => Ruling::Pass(Pass::default()),
+            Some(group) => {
+                let decided = group.decide_now(self);
+                if self.waits() && decided.as_ref().is_ok_and(|denial| self.may_wait(denial)) {
+                    return None;
+                }
+                self.conclude(group, decided)
+            }
+        };
+        if let Ruling::Pass(_) = ruling {
+            for shadow in &question.shadows {
+                self.tell_shadow(shadow, shadow.decide_now(self));
+            }
+        }
+        Some(ruling)
+    }
+
+    /// The ruling on any store.
+    pub(crate) async fn rule(&self, question: Question<S>) -> Ruling {
+        let ruling = match &question.group {
+            None => Ruling::Pass(Pass::default()),
+            Some(group) => self.conclude(group, group.decide(self).await),
+        };
+        self.pass_shadows(ruling, &question).await
+    }
+
+    /// The ruling once the request's turn has come, or where that would take too long.
+    pub(crate) async fn rule_waiting(&self, question: Question<S>) -> Ruling {
+        let Some(group) = &question.group else {
+            return self.pass_shadows(Ruling::Pass(Pass::default()), &question).await;
+        };
+        let since = Instant::now();
+        let ruling = match group.wait(self, self.wait.unwrap_or_default()).await {
+            Ok((decision, held)) => self.admit(group, decision, Granted::new(Some(held)), since.elapsed()),
+            // The store says what is so now, and how long it will be.
+            Err(Error::WaitTooLong { .. } | Error::QueueFull { .. }) => self.conclude(group, group.decide(self).await),
+            Err(error) => self.conclude(group, Err(error)),
+        };
+        self.pass_shadows(ruling, &question).await
+    }
+
+    async fn pass_shadows(&self, ruling: Ruling, question: &Question<S>) -> Ruling {
+        if let Ruling::Pass(_) = ruling {
+            for shadow in &question.shadows {
+                self.tell_shadow(shadow, shadow.decide(self).await);
+            }
+        }
+        ruling
+    }
+
+    /// Whether requests wait instead of being refused.
+    pub(crate) fn waits(&self) -> bool {
+        self.wait.is_some() && !self.is_shadow
+    }
+
+    fn may_wait(&self, denial: &Decision) -> bool {
+        !denial.allowed() && denial.retry_after().is_some_and(|wait| self.wait.is_some_and(|most| wait <= most))
+    }
+
+    /// What follows from a decision, or from there being none.
+    fn conclude(&self, group: &Group<S>, decided: Result<Decision, Error>) -> Ruling {
+        if self.is_shadow {
+            let verdict = self.tell_shadow(group, decided);
+            let held = verdict.as_ref().filter(|verdict| verdict.allowed());
+            let held = Granted::new(held.and_then(|verdict| group.held(self, verdict.decision())));
+            return Ruling::Pass(Pass { verdict, is_told: false, held });
+        }
+        match decided {
+            Ok(decision) if decision.allowed() => {
+                let held = Granted::new(group.held(self, &decision));
+                self.admit(group, decision, held, Duration::ZERO)
+            }
+            Ok(denial) => {
+                let verdict = Verdict::new(denial, group.announced());
+                self.tell(|| Event::decided(Outcome::Denied, &verdict));
+                Ruling::Refuse(Refused::Denied(verdict))
+            }
+            Err(error) => {
+                let parts = group.announced();
+                self.tell(|| Event::undecided(undecided(&error), &error, &parts));
+                Ruling::Refuse(Refused::Undecided { error, parts })
+            }
+        }
+    }
+
+    fn admit(&self, group: &Group<S>, decision: Decision, held: Granted, waited: Duration) -> Ruling {
+        let verdict = Verdict::new(decision, group.announced());
+        self.tell(|| Event::decided(Outcome::Admitted, &verdict).waited(waited));
+        Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held })
+    }
+
+    /// Tells the hook what would have become of the request.
+    fn tell_shadow(&self, group: &Group<S>, decided: Result<Decision, Error>) -> Option<Verdict> {
+        let parts = group.announced();
+        match decided {
+            Ok(decision) => {
+                let outcome = if decision.allowed() { Outcome::WouldAdmit } else { Outcome::WouldDeny };
+                let verdict = Verdict::new(decision, parts);
+                self.tell(|| Event::decided(outcome, &verdict));
+                Some(verdict)
+            }
+            Err(error) => {
+                let outcome = match undecided(&error) {
+                    Outcome::NeverFits => Outcome::WouldDeny,
+                    failed => failed,
+                };
+                self.tell(|| Event::undecided(outcome, &error, &parts));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+        if let Some(hook) = &self.hook {
+            hook(&event());
+        }
+    }
+}
+
+fn undecided(error: &Error) -> Outcome {
+    match error {
+        Error::NeverFits { .. } => Outcome::NeverFits,
+        _ => Outcome::StoreFailed,
+    }
+}
