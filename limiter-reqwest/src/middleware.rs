@@ -46,7 +46,8 @@ impl<S: Store> Middleware for Limits<S> {
                     return Err(error);
                 }
             };
-            let again = ticket.answered(response.status(), response.headers(), spare.is_some()).await;
+            let (url, status) = (response.url(), response.status());
+            let again = ticket.answered(url, status, response.headers(), spare.is_some()).await;
             match again.zip(spare) {
                 Some(again) => (ticket, request) = again,
                 None => return Ok(response),

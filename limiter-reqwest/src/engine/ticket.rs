@@ -1,13 +1,13 @@
 //! A request that may be sent, until its answer is there.
 
-use super::turn::Turn;
+use super::{ask::Spot, turn::Turn};
 use crate::{
-    Event, PauseReason,
+    Event, Limits, PauseReason,
     obey::{asked_pause, is_refusal, pause},
     state::InFlight,
 };
 use limiter_core::{Error, Permit, Store, Timestamp};
-use reqwest::{StatusCode, header::HeaderMap};
+use reqwest::{Method, Request, StatusCode, Url, header::HeaderMap};
 use std::time::{Duration, SystemTime};
 
 /// The most that a first 429 pauses for which does not say how long.
@@ -29,7 +29,7 @@ impl<'a, S: Store> Ticket<'a, S> {
     pub(super) async fn first(turn: Turn<'a, S>) -> Result<Self, (String, Error)> {
         match Self::next(&turn).await {
             Ok((permit, in_flight)) => Ok(Self::new(turn, permit, in_flight, 0)),
-            Err(error) => Err((turn.name, error)),
+            Err(error) => Err((turn.spot.name, error)),
         }
     }
 
@@ -38,12 +38,12 @@ impl<'a, S: Store> Ticket<'a, S> {
         match turn.take().await {
             Ok((permit, waited)) => {
                 if !waited.is_zero() {
-                    hook.tell(&Event::Waited { host: &turn.name, wait: waited });
+                    hook.tell(&Event::Waited { host: &turn.spot.name, wait: waited });
                 }
-                Ok((permit, turn.host.enter_flight()))
+                Ok((permit, turn.spot.host.enter_flight()))
             }
             Err(error) => {
-                hook.tell(&Event::GaveUp { host: &turn.name, error: &error });
+                hook.tell(&Event::GaveUp { host: &turn.spot.name, error: &error });
                 Err(error)
             }
         }
@@ -59,20 +59,37 @@ impl<'a, S: Store> Ticket<'a, S> {
         self.turn.as_ref().is_some_and(|turn| self.sent < turn.limits.resends())
     }
 
-    /// The head of the answer is there: keeps to what it asks for. With a ticket in return, the request is to be sent
-    /// again, which `has_spare` says it can; without, the answer is to be passed on.
-    pub(crate) async fn answered(mut self, status: StatusCode, headers: &HeaderMap, has_spare: bool) -> Option<Self> {
+    /// The head of the answer is there, which came from `url`: keeps to what it asks for. With a ticket in return, the
+    /// request is to be sent again, which `has_spare` says it can; without, the answer is to be passed on.
+    pub(crate) async fn answered(
+        mut self,
+        url: &Url,
+        status: StatusCode,
+        headers: &HeaderMap,
+        has_spare: bool,
+    ) -> Option<Self> {
         let may_resend = self.may_resend() && has_spare;
         let sent = self.sent + 1;
         let turn = self.turn.take()?;
-        let (is_refusal, is_paused) = obey(&turn, self.granted, status, headers).await;
+        if *url != turn.url
+            && let Some(spot) = turn.limits.spot(&Request::new(Method::GET, url.clone()))
+            && spot.key != turn.spot.key
+        {
+            // The client was sent on to somebody else, who counted a request too.
+            let charged = spot.policy.limiter.charge_async(&spot.key, turn.cost).await;
+            let granted = charged.map_or(self.granted, |decision| decision.at());
+            obey(turn.limits, &spot, granted, status, headers).await;
+            self.end().await;
+            return None;
+        }
+        let (is_refusal, is_paused) = obey(turn.limits, &turn.spot, self.granted, status, headers).await;
         self.end().await;
         if !(may_resend && is_refusal && is_paused) {
             return None;
         }
         // Where that fails, the answer that there is says more.
         let (permit, in_flight) = Self::next(&turn).await.ok()?;
-        turn.limits.hook().tell(&Event::Resent { host: &turn.name, time: sent });
+        turn.limits.hook().tell(&Event::Resent { host: &turn.spot.name, time: sent });
         Some(Self::new(turn, permit, in_flight, sent))
     }
 
@@ -107,12 +124,13 @@ impl<S: Store> Drop for Ticket<'_, S> {
 ///
 /// What is to be learned of answers can be learned here: who was granted when, and what became of it.
 async fn obey<S: Store>(
-    turn: &Turn<'_, S>,
+    limits: &Limits<S>,
+    spot: &Spot<'_, S>,
     granted: Timestamp,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> (bool, bool) {
-    let (Turn { limits, policy, key, host, name, .. }, hook) = (turn, turn.limits.hook());
+    let (Spot { policy, key, host, name }, hook) = (spot, limits.hook());
     let asked = asked_pause(status, headers, SystemTime::now());
     let is_refusal = is_refusal(status, asked.as_ref());
     let again = host.answered(status, is_refusal, granted);

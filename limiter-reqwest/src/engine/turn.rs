@@ -1,17 +1,16 @@
 //! Waiting for a request's turn.
 
-use crate::{Limits, obey::look, plan::Policy, state::Host};
-use limiter_core::{Error, KeyBuf, Permit, Store, Timestamp};
-use std::{sync::Arc, time::Duration};
+use super::ask::Spot;
+use crate::{Limits, obey::look};
+use limiter_core::{Error, Permit, Store, Timestamp};
+use reqwest::Url;
+use std::time::Duration;
 
 /// A request as limits see it.
 pub(super) struct Turn<'a, S: Store> {
     pub(super) limits: &'a Limits<S>,
-    pub(super) policy: &'a Policy<S>,
-    pub(super) key: KeyBuf,
-    pub(super) host: Arc<Host>,
-    /// The request's own host.
-    pub(super) name: String,
+    pub(super) spot: Spot<'a, S>,
+    pub(super) url: Url,
     pub(super) cost: u64,
     pub(super) max_wait: Duration,
     pub(super) restamp: bool,
@@ -27,20 +26,21 @@ impl<S: Store> Turn<'_, S> {
     /// the pace first, keeps it until it has its units too, and only from then on counts the time to the next. Whoever
     /// finds out when it has its units gives them back and does the same.
     pub(super) async fn take(&self) -> Result<(Permit<S>, Duration), Error> {
-        let _in_line = self.host.enter_line();
+        let _in_line = self.spot.host.enter_line();
         let mut waited = Duration::ZERO;
-        let mut is_paced = self.cost > 0 && self.host.seems_paced();
+        let mut is_paced = self.cost > 0 && self.spot.host.seems_paced();
         loop {
-            let _at_pace = is_paced.then(|| self.host.enter_pace());
+            let _at_pace = is_paced.then(|| self.spot.host.enter_pace());
             let mut place = None;
             if is_paced {
-                let granted = self.policy.pace.acquire(&self.key).timeout(self.left(waited)).await;
+                let granted = self.spot.policy.pace.acquire(&self.spot.key).timeout(self.left(waited)).await;
                 let granted = granted.map_err(|error| self.after(waited, error))?;
                 waited += granted.waited();
-                let _ = self.host.is_paced(granted.decision().at()); // for those to come
+                let _ = self.spot.host.is_paced(granted.decision().at()); // for those to come
                 place = Some(granted);
             }
-            let granted = self.policy.limiter.acquire(&self.key).cost(self.cost).timeout(self.left(waited)).await;
+            let granted =
+                self.spot.policy.limiter.acquire(&self.spot.key).cost(self.cost).timeout(self.left(waited)).await;
             let permit = match granted {
                 Ok(permit) => permit,
                 Err(error) => {
@@ -70,11 +70,11 @@ impl<S: Store> Turn<'_, S> {
 
     /// Whether requests come back one after the other at `granted`. A store that fails here lets them go.
     async fn is_paced(&self, granted: Timestamp) -> bool {
-        if let Some(is_paced) = self.host.is_paced(granted) {
+        if let Some(is_paced) = self.spot.host.is_paced(granted) {
             return is_paced;
         }
-        let Ok((at, paced_until)) = look(self.policy, &self.key).await else { return false };
-        self.host.looked(at, paced_until);
+        let Ok((at, paced_until)) = look(self.spot.policy, &self.spot.key).await else { return false };
+        self.spot.host.looked(at, paced_until);
         granted < paced_until
     }
 
