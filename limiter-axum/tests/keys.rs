@@ -15,9 +15,9 @@ use common::{limit, serve, serve_with_peers};
 use http::{HeaderName, Request, StatusCode, request::Parts};
 use limiter_axum::{
     CookieKey, ExtensionKey, ExtractedKey, HeaderKey, IntoKey, KeyError, KeyExtractor, MatchedRoute, MethodKey,
-    PeerAddr, PolicyName, QueryKey, from_extractor, from_extractor_with_state,
+    PeerAddr, Policy, PolicyName, QueryKey, RateLimitLayer, from_extractor, from_extractor_with_state,
 };
-use limiter_core::{Key, KeyBuf, Limiter};
+use limiter_core::{Key, KeyBuf, Limiter, MemoryStore};
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -191,6 +191,34 @@ async fn limits_further_in_reach_the_extracted_key() {
     let without = serve(page().layer(limit("1/h").key(ExtractedKey))).await.get("/").await;
     assert_eq!(without.status, 500);
     assert!(without.body.contains("from_extractor"), "{}", without.body);
+}
+
+#[tokio::test]
+async fn all_policies_of_a_layer_reach_the_extracted_key() {
+    let store = MemoryStore::new();
+    let policy = |name: &str, quota: &str| {
+        let limiter = Limiter::builder(quota.parse().unwrap()).name(name).store(store.clone()).build();
+        Policy::new(PolicyName::new(name).unwrap(), limiter)
+    };
+    let each_route = policy("route", "1/h").key((ExtractedKey, MatchedRoute));
+    let each_peer = policy("peer", "4/h").key(PeerAddr::new());
+    let layer = RateLimitLayer::new(policy("user", "2/h")).policy(each_route).unwrap().policy(each_peer).unwrap();
+    let by_user = |headers: http::HeaderMap| headers.get("x-user").cloned();
+    let server = serve_with_peers(page().layer(from_extractor(layer, by_user))).await;
+    for (path, user, expected) in [
+        ("/", "ada", "200"),
+        ("/", "ada", "429 route"),
+        ("/other", "ada", "200"),
+        ("/nowhere", "ada", "429 user"),
+        ("/", "bob", "200"),
+        ("/other", "bob", "200"),
+        ("/", "eve", "429 peer"),
+    ] {
+        let reply = server.send("GET", path, &format!("x-user: {user}\r\n")).await;
+        let violated = reply.body.split("\"violated-policies\":[\"").nth(1).and_then(|list| list.split('"').next());
+        let found = violated.map_or(reply.status.to_string(), |name| format!("{} {name}", reply.status));
+        assert_eq!(found, expected, "{path} {user}: {}", reply.body);
+    }
 }
 
 /// The layer that knows who is signed in leaves that in the request.

@@ -177,7 +177,10 @@ impl<S: Store> Acquire<S> {
             (Some(Ok(decision)), Ok(slot)) if decision.allowed() => AtOnce::Answer(Ok(self.permit(decision, slot))),
             (Some(Ok(decision)), slot) => {
                 let nudged = nudged + Self::leave(slot.ok().flatten());
-                AtOnce::Wait(Refused { denied: Some(decision), nudged })
+                match self.wait_of(&decision, decision.at()) {
+                    Ok(_) => AtOnce::Wait(Refused { denied: Some(decision), nudged }),
+                    Err(error) => AtOnce::Answer(Err(error)),
+                }
             }
             (Some(Err(error)), _) => AtOnce::Answer(Err(error)),
             (None, _) => AtOnce::Wait(Refused { denied: None, nudged }),

@@ -25,9 +25,9 @@ pub use permit::Permit;
 pub use sleep::Sleep;
 #[cfg(feature = "futures")]
 pub use stream::{LimitedSink, LimitedStream};
+pub use task::block_on;
 pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 
 pub(crate) use queue::Queues;
 pub(crate) use slots::Slot;
-pub(crate) use task::block_on;

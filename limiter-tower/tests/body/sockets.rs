@@ -6,9 +6,15 @@ use axum::{
     http::{StatusCode, header::CONTENT_LENGTH},
     routing::{get, post},
 };
+use http::{Request, Response};
+use http_body_util::BodyExt;
 use limiter_core::Limiter;
-use limiter_tower::{HeaderKey, KeyError, ThrottleRequestBodyLayer, ThrottleResponseBodyLayer};
-use std::time::{Duration, Instant};
+use limiter_tower::{HeaderKey, KeyError, RateLimitLayer, ThrottleRequestBodyLayer, ThrottleResponseBodyLayer};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 async fn serve(app: Router) -> (reqwest::Client, String) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -99,6 +105,22 @@ async fn a_key_that_cannot_be_had_is_answered_and_never_an_unlimited_body() {
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
         assert!(response.text().await.unwrap().contains("no tenant"));
     }
+}
+
+#[tokio::test]
+async fn a_rate_limit_outside_answers_with_a_body_that_does_not_wait() {
+    let spent = || Limiter::parse("1/h").unwrap();
+    let hello = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new("!".to_owned())) });
+    let mut service = ServiceBuilder::new()
+        .layer(RateLimitLayer::new(spent()))
+        .layer(ThrottleResponseBodyLayer::new(spent()))
+        .service(hello);
+    let mut sizes = Vec::new();
+    for _ in 0..2 {
+        let response = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
+        sizes.push((response.status(), response.into_body().collect().await.unwrap().to_bytes().len() > 1));
+    }
+    assert_eq!(sizes, [(StatusCode::OK, false), (StatusCode::TOO_MANY_REQUESTS, true)]);
 }
 
 #[tokio::test]

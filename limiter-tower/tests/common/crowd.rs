@@ -101,9 +101,11 @@ impl<F: Future> Crowd<F> {
         self.members.len() - 1
     }
 
-    /// Drops a future.
-    pub(crate) fn cancel(&mut self, number: usize) {
-        self.members[number].future = None;
+    /// Drops a future, and polls who is woken by that; whether it was under way.
+    pub(crate) fn cancel(&mut self, number: usize) -> bool {
+        let was_under_way = self.members[number].future.take().is_some();
+        self.poll();
+        was_under_way
     }
 
     /// Polls those that were woken.

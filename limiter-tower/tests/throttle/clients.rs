@@ -1,4 +1,4 @@
-//! Clients as tower services, over real sockets: reqwest's own, hyper's, and a stand-in for a gRPC channel.
+//! Clients as tower services, over real sockets: reqwest's own, hyper's, and tonic's channel.
 
 use axum::{Router, extract::State, http::Uri, routing::get};
 use bytes::Bytes;
@@ -106,10 +106,32 @@ async fn hypers_client_arrives_at_the_quotas_pace_with_a_key_a_host() {
     assert_paced(&arrivals, since);
 }
 
-/// A gRPC channel is a service of `http::Request<Body>` whose error is its own; this stands for one.
+/// Whether a generated client takes it for its channel.
+fn as_generated_clients_need_it<T: tonic::client::GrpcService<tonic::body::Body>>(channel: T) -> T {
+    channel
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tonic_channel_arrives_at_the_quotas_pace() {
+    let (base, arrivals) = server().await; // which speaks HTTP/2 too
+    let channel = tonic::transport::Channel::from_shared(base).unwrap().connect_lazy();
+    let channel = ThrottleLayer::new(Limiter::parse(QUOTA).unwrap()).layer(channel);
+    let channel = as_generated_clients_need_it(channel);
+    let since = Instant::now();
+    let tasks: Vec<_> = (0..12)
+        .map(|number| http::Request::get(format!("/service/{number}")).body(tonic::body::Body::empty()).unwrap())
+        .map(|request| tokio::spawn(channel.clone().oneshot(request)))
+        .collect();
+    for task in tasks {
+        let response = task.await.unwrap().unwrap();
+        assert_eq!((response.status(), response.version()), (http::StatusCode::OK, http::Version::HTTP_2));
+    }
+    assert_paced(&arrivals, since);
+}
+
 #[tokio::test]
-async fn a_channels_error_and_a_time_out_inside_compose() {
-    let channel = service_fn(|request: http::Request<String>| async move {
+async fn an_inner_error_and_a_time_out_inside_compose() {
+    let service = service_fn(|request: http::Request<String>| async move {
         match request.uri().path() {
             "/slow" => std::future::pending().await,
             "/broken" => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
@@ -118,7 +140,7 @@ async fn a_channels_error_and_a_time_out_inside_compose() {
     });
     // The time-out counts the call, not the wait for its turn.
     let throttle = ThrottleLayer::new(Limiter::parse("sliding_log 1/120ms").unwrap());
-    let stack = ServiceBuilder::new().layer(throttle).timeout(Duration::from_millis(60)).service(channel);
+    let stack = ServiceBuilder::new().layer(throttle).timeout(Duration::from_millis(60)).service(service);
     let call = |path: &str| stack.clone().oneshot(http::Request::get(path).body(String::new()).unwrap());
     assert_eq!(call("/1").await.unwrap().body(), "/1");
     assert_eq!(call("/2").await.unwrap().body(), "/2", "after a wait longer than the time-out");

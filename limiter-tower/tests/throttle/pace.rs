@@ -174,6 +174,45 @@ fn a_call_that_is_never_polled_again_delays_nobody() {
 }
 
 #[test]
+fn random_calls_and_cancellations_keep_the_quota_and_leave_nothing_taken() {
+    let mut random = 42_u64;
+    let mut below = move |end: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % end
+    };
+    for _ in 0..40 {
+        let (limiter, clock) = limiter("sliding_log 5/s");
+        let inner = Noting::new(&clock);
+        let mut service = ThrottleLayer::new(limiter.clone()).cost(|units: &u64| *units).layer(inner.clone());
+        let mut crowd = Crowd::new(&clock);
+        let (mut added, mut cancelled) = (0, 0);
+        for _ in 0..60 {
+            match below(3) {
+                0 | 1 => {
+                    crowd.add(call(&mut service, 1 + below(5)));
+                    added += 1;
+                }
+                _ if added > 0 => {
+                    let number = usize::try_from(below(added)).unwrap();
+                    cancelled += u64::from(crowd.cancel(number));
+                }
+                _ => {}
+            }
+            crowd.advance(Duration::from_micros(below(400_000)));
+        }
+        crowd.run();
+        let calls = inner.calls();
+        assert_eq!(calls.len() as u64, added - cancelled, "who was not cancelled was served");
+        for (first, (_, from)) in calls.iter().enumerate() {
+            let in_window = calls[first..].iter().take_while(|(_, at)| at - from <= 1_000_000);
+            assert!(in_window.map(|(units, _)| units).sum::<u64>() <= 5, "in any second from {from}");
+        }
+        clock.advance(Duration::from_micros(1_000_001));
+        assert_eq!((limiter.waiting(), limiter.peek(()).unwrap().remaining()), (0, 5));
+    }
+}
+
+#[test]
 fn an_inner_failure_keeps_its_type_and_its_charge() {
     let (limiter, clock) = limiter("sliding_log 2/s");
     let refused = service_fn(|_: u8| async { Err::<(), _>(io::Error::from(io::ErrorKind::ConnectionRefused)) });
