@@ -464,6 +464,12 @@ impl<S: Store> Limits<S> {
         self.cost.as_ref().map_or(1, |cost| cost(request))
     }
 
+    /// Whether a closure looks at requests.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn reads_requests(&self) -> bool {
+        self.cost.is_some() || self.plan.key.is_custom()
+    }
+
     pub(crate) fn longest_wait(&self) -> Duration {
         self.max_wait
     }
