@@ -156,12 +156,12 @@ impl<S: Store> All<S> {
     }
 
     /// The first part's limiter, and each part's quota, where the parts can be decided together.
-    fn planned(&self) -> Result<(&Core<S>, SmallVec<[Planned; 4]>), Error> {
+    fn planned(&self) -> Result<(&Core<S>, SmallVec<[Planned<'_>; 4]>), Error> {
         let first = self.asks.first().ok_or(Error::NothingAsked)?;
         if self.asks.iter().any(|ask| !ask.core.store.is_same(&first.core.store)) {
             return Err(Error::SeveralStores);
         }
-        let planned: SmallVec<[Planned; 4]> =
+        let planned: SmallVec<[Planned<'_>; 4]> =
             self.asks.iter().map(|ask| ask.core.planned(ask.key.as_slice())).collect();
         for (place, (ask, Planned { quota, .. })) in self.asks.iter().zip(&planned).enumerate() {
             if ask.cost > quota.capacity() {
@@ -171,7 +171,7 @@ impl<S: Store> All<S> {
         Ok((&first.core, planned))
     }
 
-    fn demands<'a>(&'a self, planned: &'a [Planned]) -> SmallVec<[Demand<'a>; 4]> {
+    fn demands<'a>(&'a self, planned: &'a [Planned<'_>]) -> SmallVec<[Demand<'a>; 4]> {
         self.asks.iter().zip(planned).map(|(ask, planned)| planned.demand(ask.key.as_slice(), ask.cost)).collect()
     }
 
@@ -226,7 +226,11 @@ impl<S: LocalStore> All<S> {
     /// # Errors
     /// As [`check_async`](Self::check_async).
     pub fn check(&self) -> Result<Decision, Error> {
-        self.blocking().check()
+        if self.first_behind_waiters(false).is_some() {
+            return self.blocking().check(); // denied at once, for their sake
+        }
+        let (first, planned) = self.planned()?;
+        Ok(LocalStore::take(&first.store, &self.demands(&planned), first.clock())?)
     }
 
     /// What [`check`](Self::check) would answer if nobody waited; takes nothing.

@@ -35,7 +35,8 @@ impl<S: Store> Limits<S> {
         let max_wait = extensions.get().map_or(self.longest_wait(), |MaxWait(limit)| *limit);
         let is_log = |quota: &Quota| quota.algorithm() == Algorithm::SlidingLog;
         let restamp = self.restamps().unwrap_or_else(|| spot.policy.limiter.with_quota_of(&spot.key, is_log));
-        let turn = Turn { limits: self, spot, url: request.url().clone(), cost, max_wait, restamp };
+        let line = self.learning_of(spot.policy).filter(|_| cost > 0).map(|learning| spot.host.line(learning));
+        let turn = Turn { limits: self, spot, line, url: request.url().clone(), cost, max_wait, restamp };
         match Ticket::first(turn).await {
             Ok(ticket) => Ok(Some(ticket)),
             Err((name, reason)) => Err(NotSent::Limited(RateLimitError::new(name, reason))),

@@ -7,7 +7,7 @@ mod slot;
 use super::{Adjust, Demand, LocalStore, MOST_DEMANDS, Scope};
 use crate::{
     Clock, Decision, KeyState, MonotonicClock, Timestamp,
-    algorithm::{Mode, View, decide, decide_one},
+    algorithm::{Gcra, Mode, Single, View, decide, decide_one, decide_singles},
     error::{StoreError, StoreErrorKind},
     quota::Plan,
     sync::{ShortGuard, ShortLock},
@@ -136,6 +136,9 @@ impl MemoryStore {
     /// [`one`](Self::one) whatever its state is; not inlined, so that a bucket's way stays short.
     #[inline(never)]
     fn any(shard: &mut Shard, hash: u64, demand: &Demand<'_>, now: Now, mode: Mode) -> Decision {
+        if let Some(state) = shard.state(hash, quota_id(demand.quota)) {
+            return decide(&mut [View { quota: demand.quota, state, cost: demand.cost }], now.at, mode);
+        }
         let mut loaded = shard.load(hash, demand, now.at);
         let view = View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost };
         let decision = decide(&mut [view], now.at, mode);
@@ -163,6 +166,9 @@ impl MemoryStore {
             places.iter().map(|&place| lock(&self.0.shards[place])).collect();
         let now = self.time_of_all(clock, &mut shards);
         let shard_of = |hash: u64| places.binary_search(&self.place(hash)).unwrap_or(0);
+        if let Some(decision) = Self::buckets(demands, |i| shard_of(hashes[i]), &hashes, &mut shards, now.at, mode) {
+            return Ok(decision);
+        }
 
         let mut loaded: SmallVec<[Loaded; 8]> = demands
             .iter()
@@ -202,6 +208,34 @@ impl MemoryStore {
             shards[shard_of(hash)].store(hash, demand, loaded, now, is_written);
         }
         Ok(decision)
+    }
+
+    /// [`several`](Self::several) where every key has a bucket under the demand's quota: decided in place.
+    fn buckets(
+        demands: &[Demand<'_>],
+        shard_of: impl Fn(usize) -> usize,
+        hashes: &[u64],
+        shards: &mut [ShortGuard<'_, Shard>],
+        now: Timestamp,
+        mode: Mode,
+    ) -> Option<Decision> {
+        let mut places: SmallVec<[(usize, usize); 4]> = SmallVec::new();
+        let mut singles: SmallVec<[Single<'_, Gcra>; 4]> = SmallVec::new();
+        for (i, demand) in demands.iter().enumerate() {
+            let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates()) else { return None };
+            let [meter] = &meters[..] else { return None };
+            let shard = shard_of(i);
+            let (index, state) = shards[shard].find_bucket(hashes[i], quota_id(demand.quota))?;
+            places.push((shard, index));
+            singles.push(Single { meter, rate, state, cost: demand.cost });
+        }
+        let decision = decide_singles(&mut singles, now, mode);
+        if mode == Mode::Take {
+            for ((demand, single), (shard, index)) in demands.iter().zip(&singles).zip(places) {
+                shards[shard].put_bucket(index, quota_id(demand.quota), single.state);
+            }
+        }
+        Some(decision)
     }
 
     /// Runs `change` on the state of the demand's key inside its shard's lock, and keeps what it changed.

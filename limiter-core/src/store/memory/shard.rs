@@ -101,6 +101,27 @@ impl Shard {
         self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_bucket_mut(id)
     }
 
+    /// Any other state of a key that has one under this quota, but for a bucket's that is not in a bucket's place: it may
+    /// have to move there.
+    #[inline]
+    pub(super) fn state(&mut self, hash: u64, id: u64) -> Option<&mut KeyState> {
+        self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_state_mut(id)
+    }
+
+    /// Where that bucket is, until something else is changed, and its state.
+    pub(super) fn find_bucket(&mut self, hash: u64, id: u64) -> Option<(usize, u64)> {
+        let index = self.slots.find_bucket_index(hash, |slot| slot.hash == hash)?;
+        let empty_at = *self.slots.get_bucket_mut(index)?.as_bucket_mut(id)?;
+        Some((index, empty_at))
+    }
+
+    /// Writes a bucket that [`find_bucket`](Self::find_bucket) found.
+    pub(super) fn put_bucket(&mut self, index: usize, id: u64, empty_at: u64) {
+        if let Some(bucket) = self.slots.get_bucket_mut(index).and_then(|slot| slot.as_bucket_mut(id)) {
+            *bucket = empty_at;
+        }
+    }
+
     /// The state of a key under the demand's quota: its own, or that of the overflow it may have written to, or fresh.
     #[inline]
     pub(super) fn load(&mut self, hash: u64, demand: &Demand<'_>, now: Timestamp) -> Loaded {
