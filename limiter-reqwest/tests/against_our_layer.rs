@@ -98,7 +98,7 @@ async fn told_nothing_many_tasks_are_all_admitted_in_the_end_in_any_generation()
     let fields = generations.map(FieldSet::from).into_iter().chain([FieldSet::NONE]);
     let crawls = Vec::from_iter(fields.map(|fields| {
         tokio::spawn(async move {
-            let url = server("sliding_log 4/s", fields.clone()).await;
+            let url = server("sliding_log 4/s", fields).await;
             let limits = limits("1000/s").resend(30);
             assert_eq!(statuses(limits.clone(), &url, 5, 3).await, [200; 15], "{fields:?}");
             let host = limits.status(&url.parse().unwrap()).await.unwrap().unwrap();
