@@ -10,7 +10,7 @@ use crate::{
 use http::Extensions;
 use limiter_core::{Algorithm, KeyBuf, Quota, Store};
 use reqwest::Request;
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 /// Why a request is not sent.
 #[derive(Debug)]
@@ -60,14 +60,5 @@ impl<S: Store> Limits<S> {
         let (key, name) = (key?, authority(request.url()));
         let host = self.hosts().get(policy.id, &key, || Host::new(name.as_str()));
         Some(Spot { policy, key, host, name })
-    }
-}
-
-impl fmt::Display for NotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Limited(error) => error.fmt(f),
-            Self::Misconfigured(error) => error.fmt(f),
-        }
     }
 }

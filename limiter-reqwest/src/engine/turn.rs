@@ -103,7 +103,7 @@ impl<S: Store> Turn<'_, S> {
         }
         let Ok((at, paced_until)) = look(self.spot.policy, &self.spot.key).await else { return false };
         self.spot.host.looked(at, paced_until);
-        granted < paced_until
+        self.spot.host.is_paced(granted) == Some(true)
     }
 
     /// Whether the cost is one that can be granted at all.
@@ -140,5 +140,24 @@ impl<S: Store> Drop for Held<S> {
         if let Some(permit) = self.0.take() {
             permit.refund_detached();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Extensions;
+    use limiter_core::Limiter;
+    use reqwest::{Method, Request};
+
+    #[tokio::test]
+    async fn without_a_pause_nobody_takes_the_pace() {
+        let limits = Limits::new(Limiter::parse("sliding_log 10/min").unwrap());
+        let request = Request::new(Method::GET, "http://a.example".parse().unwrap());
+        for _ in 0..10 {
+            drop(limits.ask(&request, &Extensions::new()).await.unwrap());
+        }
+        let (policy, key) = limits.plan().of(&request);
+        assert_eq!(policy.pace.peek(key.unwrap()).unwrap().remaining(), 1);
     }
 }
