@@ -5,6 +5,8 @@
 #[allow(dead_code)]
 #[path = "../crawler/main.rs"]
 mod crawler;
+#[path = "support/program.rs"]
+mod program;
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use clap::Parser;
@@ -106,25 +108,8 @@ fn refused(args: &[&str]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// The program, up to date: cargo builds examples for tests only where no targets are named on its command line.
 fn program() -> &'static Path {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-        let test = env::current_exe().unwrap();
-        let profile_dir = test.parent().and_then(Path::parent).unwrap(); // of target/debug/deps/crawler-…
-        let profile = match profile_dir.file_name().and_then(OsStr::to_str).unwrap() {
-            "debug" => "dev",
-            profile => profile,
-        };
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--offline", "--package", "examples", "--example", "crawler", "--profile", profile])
-            .arg("--target-dir")
-            .arg(profile_dir.parent().unwrap())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        profile_dir.join("examples").join(format!("crawler{}", env::consts::EXE_SUFFIX))
-    });
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| program::built("crawler"));
     &PROGRAM
 }
 

@@ -10,9 +10,9 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use common::{Task, client, in_line, plain_client, status, waiting};
-use limiter_core::{Limiter, ManualClock, MemoryStore, Timestamp};
-use limiter_reqwest::{Limits, host_key};
+use common::{Task, client, eventually, in_line, plain_client, status, waiting};
+use limiter_core::{Error, KeyBuf, Limiter, ManualClock, MemoryStore, Timestamp};
+use limiter_reqwest::{Cost, Limits, RateLimitError, host_key};
 use reqwest_middleware::ClientWithMiddleware;
 use std::{
     sync::{Arc, Mutex},
@@ -48,17 +48,31 @@ struct World {
 
 impl World {
     async fn new(quota: &'static str) -> Self {
+        Self::with(quota, Duration::ZERO).await
+    }
+
+    /// The refusal takes its time.
+    async fn with(quota: &'static str, delay: Duration) -> Self {
         let server = MockServer::start().await;
-        let refusal = ResponseTemplate::new(429).insert_header("retry-after", "5");
+        let refusal = ResponseTemplate::new(429).insert_header("retry-after", "5").set_delay(delay);
         Mock::given(any()).respond_with(refusal).up_to_n_times(1).mount(&server).await;
         Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&server).await;
         let clock = ManualClock::new(Timestamp::from_micros(1_000_000_000));
         Self { clock, store: MemoryStore::new(), server, quota }
     }
 
-    fn process(&self) -> Process {
+    fn limiter(&self) -> Limiter {
         let limiter = Limiter::builder(self.quota.parse().unwrap()).name("api").store(self.store.clone());
-        let limits = Limits::new(limiter.clock(self.clock.clone()).sleep(self.clock.clone()).build());
+        limiter.clock(self.clock.clone()).sleep(self.clock.clone()).build()
+    }
+
+    /// What its requests are counted by.
+    fn host(&self) -> KeyBuf {
+        host_key(&self.server.uri().parse().unwrap())
+    }
+
+    fn process(&self) -> Process {
+        let limits = Limits::new(self.limiter());
         Process { client: client(limits.clone()), limits }
     }
 
@@ -78,7 +92,7 @@ impl World {
     async fn pass(&self, time: Duration, more: usize, processes: &[&Process]) {
         let before = self.arrived().await;
         self.clock.advance(time);
-        for _ in 0..10_000 {
+        for _ in 0..2_000 {
             if self.arrived().await == before + more && self.in_flight(processes).await == 0 {
                 break;
             }
@@ -120,23 +134,43 @@ async fn who_waited_comes_back_one_after_the_other_under_every_algorithm() {
 #[tokio::test]
 async fn who_stood_in_line_when_the_pause_began_too() {
     for quota in QUOTAS {
-        let world = World::new(quota).await;
+        let world = World::with(quota, Duration::from_millis(100)).await;
         let us = world.process();
-        let limiter = Limiter::builder(quota.parse().unwrap()).name("api").store(world.store.clone());
-        let limiter = limiter.clock(world.clock.clone()).build();
-        let host = host_key(&world.server.uri().parse().unwrap());
-        let all = limiter.peek(&host).unwrap().remaining();
-        limiter.check_n(&host, all - 1).unwrap(); // others used the rest
-        let refused = world.get(&us).await;
-        let tasks = world.in_line(&us, 3).await;
-        assert_eq!(refused, 429);
+        let limiter = world.limiter();
+        let all = limiter.peek(world.host()).unwrap().remaining();
+        limiter.check_n(world.host(), all - 1).unwrap();
+        let first = tokio::spawn(status(us.client.clone(), world.server.uri().into()));
+        eventually("the last unit is taken", || limiter.peek(world.host()).unwrap().remaining() == 0).await;
+        let tasks = world.in_line(&us, 3).await; // of the limiter, as nobody knows of a pause yet
+        assert_eq!(first.await.unwrap(), 429);
         world.pass(Duration::from_secs(5) - MICROSECOND, 0, &[&us]).await;
         world.pass(MICROSECOND, 1, &[&us]).await;
-        world.pass(PACE, 1, &[&us]).await;
+        world.pass(PACE - MICROSECOND, 0, &[&us]).await;
+        world.pass(MICROSECOND, 1, &[&us]).await;
         world.pass(PACE, 1, &[&us]).await;
         for task in tasks {
             assert_eq!(task.await.unwrap(), 200, "{quota}");
         }
+    }
+}
+
+#[tokio::test]
+async fn units_that_come_back_all_at_once_are_used_one_after_the_other() {
+    let world = World::new("sliding_log 10/s, 11/10s").await;
+    let us = world.process();
+    world.limiter().check_n(world.host(), 9).unwrap();
+    assert_eq!(world.get(&us).await, 429);
+    world.pass(Duration::from_secs(5), 0, &[&us]).await;
+    world.limiter().check(world.host()).unwrap();
+    let tasks = world.in_line(&us, 4).await;
+    world.pass(Duration::from_secs(5), 0, &[&us]).await;
+    world.pass(MICROSECOND, 1, &[&us]).await; // all but one are back
+    for _ in 1..4 {
+        world.pass(PACE - MICROSECOND, 0, &[&us]).await;
+        world.pass(MICROSECOND, 1, &[&us]).await;
+    }
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 200);
     }
 }
 
@@ -208,7 +242,7 @@ async fn a_wait_for_the_pace_counts_among_the_longest_allowed() {
     let patient = world.in_line(&us, 3).await;
     let limits = us.limits.clone().max_wait(Duration::from_millis(5250));
     let error = client(limits).get(world.server.uri()).send().await.unwrap_err();
-    let error = limiter_reqwest::RateLimitError::find(&error).unwrap();
+    let error = RateLimitError::find(&error).unwrap();
     assert_eq!(error.needed(), Some(Duration::from_millis(5300)), "{error}");
     assert_eq!(waiting(&us.limits, &world.server.uri()).await, 3);
     patient.iter().for_each(Task::abort);
@@ -228,9 +262,21 @@ async fn a_request_dropped_while_they_come_back_leaves_its_place() {
     for task in tasks {
         assert_eq!(task.await.unwrap(), 200);
     }
-    let host = host_key(&world.server.uri().parse().unwrap());
-    let limiter = Limiter::builder(world.quota.parse().unwrap()).name("api").store(world.store.clone());
-    assert_eq!(limiter.clock(world.clock.clone()).build().peek(host).unwrap().remaining(), 8);
+    assert_eq!(world.limiter().peek(world.host()).unwrap().remaining(), 8);
+}
+
+#[tokio::test]
+async fn a_cost_that_never_fits_and_one_of_nothing_do_not_wait_for_the_pause() {
+    let world = World::new("sliding_log 10/s").await;
+    let us = world.process();
+    assert_eq!(world.get(&us).await, 429);
+    let patient = world.in_line(&us, 2).await;
+    let costing = |cost| us.client.get(world.server.uri()).with_extension(Cost(cost)).send();
+    let error = costing(11).await.unwrap_err();
+    let reason = RateLimitError::find(&error).unwrap().reason();
+    assert!(matches!(reason, Error::NeverFits { cost: 11, capacity: 10, .. }), "{reason}");
+    assert_eq!(costing(0).await.unwrap().status().as_u16(), 200);
+    patient.iter().for_each(Task::abort);
 }
 
 /// A server that refuses its first request, and when each of the others arrived.

@@ -82,7 +82,24 @@ impl Wake for Task {
 }
 
 /// Runs a future on this thread, which sleeps whenever there is nothing to do.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+///
+/// For what awaits limiters and stores, in code without a runtime; not for where a runtime's tasks run, as a thread that
+/// waits runs none. Futures that need a runtime of their own, such as those of sockets, do not work here.
+///
+/// ```
+/// use limiter_core::{Limiter, block_on};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::parse("5/s")?;
+/// let left = block_on(async {
+///     let permit = limiter.acquire("ada").await?;
+///     permit.settle(3).await
+/// })?;
+/// assert_eq!(left.remaining(), 2);
+/// # Ok(())
+/// # }
+/// ```
+pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
 
     impl Wake for Unpark {

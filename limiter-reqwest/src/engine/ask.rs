@@ -1,11 +1,16 @@
 //! Before a request is sent.
 
 use super::Ticket;
-use crate::{Cost, Limits, MaxWait, PlanError, RateLimitError, engine::turn::Turn, plan::authority, state::Host};
+use crate::{
+    Cost, Limits, MaxWait, PlanError, RateLimitError,
+    engine::turn::Turn,
+    plan::{Policy, authority},
+    state::Host,
+};
 use http::Extensions;
-use limiter_core::{Algorithm, Store};
+use limiter_core::{Algorithm, KeyBuf, Quota, Store};
 use reqwest::Request;
-use std::fmt;
+use std::sync::Arc;
 
 /// Why a request is not sent.
 #[derive(Debug)]
@@ -25,15 +30,13 @@ impl<S: Store> Limits<S> {
         if let Some(flaw) = self.plan().flaw() {
             return Err(NotSent::Misconfigured(flaw.clone()));
         }
-        let (policy, Some(key)) = self.plan().of(request) else { return Ok(None) };
+        let Some(spot) = self.spot(request) else { return Ok(None) };
         let cost = extensions.get().map_or_else(|| self.cost_of(request), |Cost(cost)| *cost);
         let max_wait = extensions.get().map_or(self.longest_wait(), |MaxWait(limit)| *limit);
-        let host = self.hosts().get(policy.id, &key, || Host::new(authority(request.url())));
-        let is_log = || policy.limiter.with_quota_of(&key, |quota| quota.algorithm() == Algorithm::SlidingLog);
-        let restamp = self.restamps().unwrap_or_else(is_log);
-        // The host of this very request: others may be counted together with it.
-        let name = authority(request.url());
-        let turn = Turn { limits: self, policy, key, host, name, cost, max_wait, restamp };
+        let is_log = |quota: &Quota| quota.algorithm() == Algorithm::SlidingLog;
+        let restamp = self.restamps().unwrap_or_else(|| spot.policy.limiter.with_quota_of(&spot.key, is_log));
+        let line = self.learning_of(spot.policy).filter(|_| cost > 0).map(|learning| spot.host.line(learning));
+        let turn = Turn { limits: self, spot, line, url: request.url().clone(), cost, max_wait, restamp };
         match Ticket::first(turn).await {
             Ok(ticket) => Ok(Some(ticket)),
             Err((name, reason)) => Err(NotSent::Limited(RateLimitError::new(name, reason))),
@@ -41,11 +44,21 @@ impl<S: Store> Limits<S> {
     }
 }
 
-impl fmt::Display for NotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Limited(error) => error.fmt(f),
-            Self::Misconfigured(error) => error.fmt(f),
-        }
+/// What a request is counted by, and what is known of that.
+pub(super) struct Spot<'a, S: Store> {
+    pub(super) policy: &'a Policy<S>,
+    pub(super) key: KeyBuf,
+    pub(super) host: Arc<Host>,
+    /// The request's own host: others may be counted together with it.
+    pub(super) name: String,
+}
+
+impl<S: Store> Limits<S> {
+    /// Where `request` is counted, if it is limited.
+    pub(super) fn spot(&self, request: &Request) -> Option<Spot<'_, S>> {
+        let (policy, key) = self.plan().of(request);
+        let (key, name) = (key?, authority(request.url()));
+        let host = self.hosts().get(policy.id, &key, || Host::new(name.as_str()));
+        Some(Spot { policy, key, host, name })
     }
 }

@@ -1,13 +1,17 @@
 //! A request that may be sent, until its answer is there.
 
-use super::turn::Turn;
+use super::{
+    ask::Spot,
+    turn::{Taken, Turn},
+};
 use crate::{
-    Event, PauseReason,
+    Event, Limits, PauseReason,
+    learn::Going,
     obey::{asked_pause, is_refusal, pause},
     state::InFlight,
 };
 use limiter_core::{Error, Permit, Store, Timestamp};
-use reqwest::{StatusCode, header::HeaderMap};
+use reqwest::{Method, Request, StatusCode, Url, header::HeaderMap};
 use std::time::{Duration, SystemTime};
 
 /// The most that a first 429 pauses for which does not say how long.
@@ -18,6 +22,8 @@ const LONGEST_UNSAID: Duration = Duration::from_secs(1);
 pub(crate) struct Ticket<'a, S: Store> {
     turn: Option<Turn<'a, S>>,
     permit: Option<Permit<S>>,
+    /// Dropped untold, a learned pace learns nothing of it.
+    going: Option<Going>,
     granted: Timestamp,
     restamp: bool,
     /// How often the request was sent before.
@@ -28,30 +34,30 @@ pub(crate) struct Ticket<'a, S: Store> {
 impl<'a, S: Store> Ticket<'a, S> {
     pub(super) async fn first(turn: Turn<'a, S>) -> Result<Self, (String, Error)> {
         match Self::next(&turn).await {
-            Ok((permit, in_flight)) => Ok(Self::new(turn, permit, in_flight, 0)),
-            Err(error) => Err((turn.name, error)),
+            Ok((taken, in_flight)) => Ok(Self::new(turn, taken, in_flight, 0)),
+            Err(error) => Err((turn.spot.name, error)),
         }
     }
 
-    async fn next(turn: &Turn<'a, S>) -> Result<(Permit<S>, InFlight), Error> {
+    async fn next(turn: &Turn<'a, S>) -> Result<(Taken<S>, InFlight), Error> {
         let hook = turn.limits.hook();
         match turn.take().await {
-            Ok((permit, waited)) => {
-                if !waited.is_zero() {
-                    hook.tell(&Event::Waited { host: &turn.name, wait: waited });
+            Ok(taken) => {
+                if !taken.waited.is_zero() {
+                    hook.tell(&Event::Waited { host: &turn.spot.name, wait: taken.waited });
                 }
-                Ok((permit, turn.host.enter_flight()))
+                Ok((taken, turn.spot.host.enter_flight()))
             }
             Err(error) => {
-                hook.tell(&Event::GaveUp { host: &turn.name, error: &error });
+                hook.tell(&Event::GaveUp { host: &turn.spot.name, error: &error });
                 Err(error)
             }
         }
     }
 
-    fn new(turn: Turn<'a, S>, permit: Permit<S>, in_flight: InFlight, sent: u32) -> Self {
-        let (granted, restamp) = (permit.decision().at(), turn.restamp);
-        Self { turn: Some(turn), permit: Some(permit), granted, restamp, sent, _in_flight: in_flight }
+    fn new(turn: Turn<'a, S>, taken: Taken<S>, in_flight: InFlight, sent: u32) -> Self {
+        let (granted, restamp, Taken { permit, going, .. }) = (taken.permit.decision().at(), turn.restamp, taken);
+        Self { turn: Some(turn), permit: Some(permit), going, granted, restamp, sent, _in_flight: in_flight }
     }
 
     /// Whether the request may have to be sent again.
@@ -59,21 +65,42 @@ impl<'a, S: Store> Ticket<'a, S> {
         self.turn.as_ref().is_some_and(|turn| self.sent < turn.limits.resends())
     }
 
-    /// The head of the answer is there: keeps to what it asks for. With a ticket in return, the request is to be sent
-    /// again, which `has_spare` says it can; without, the answer is to be passed on.
-    pub(crate) async fn answered(mut self, status: StatusCode, headers: &HeaderMap, has_spare: bool) -> Option<Self> {
+    /// The head of the answer is there, which came from `url`: keeps to what it asks for. With a ticket in return, the
+    /// request is to be sent again, which `has_spare` says it can; without, the answer is to be passed on.
+    pub(crate) async fn answered(
+        mut self,
+        url: &Url,
+        status: StatusCode,
+        headers: &HeaderMap,
+        has_spare: bool,
+    ) -> Option<Self> {
         let may_resend = self.may_resend() && has_spare;
         let sent = self.sent + 1;
         let turn = self.turn.take()?;
-        let (is_refusal, is_paused) = obey(&turn, self.granted, status, headers).await;
+        if *url != turn.url
+            && let Some(spot) = turn.limits.spot(&Request::new(Method::GET, url.clone()))
+            && spot.key != turn.spot.key
+        {
+            // The client was sent on to somebody else, who counted a request too.
+            if let Some(going) = self.going.take() {
+                going.admitted();
+            }
+            let charged = spot.policy.limiter.charge_async(&spot.key, turn.cost).await;
+            let granted = charged.map_or(self.granted, |decision| decision.at());
+            obey(turn.limits, &spot, granted, None, status, headers).await;
+            self.end().await;
+            return None;
+        }
+        let (is_refusal, is_paused) =
+            obey(turn.limits, &turn.spot, self.granted, self.going.take(), status, headers).await;
         self.end().await;
         if !(may_resend && is_refusal && is_paused) {
             return None;
         }
         // Where that fails, the answer that there is says more.
-        let (permit, in_flight) = Self::next(&turn).await.ok()?;
-        turn.limits.hook().tell(&Event::Resent { host: &turn.name, time: sent });
-        Some(Self::new(turn, permit, in_flight, sent))
+        let (taken, in_flight) = Self::next(&turn).await.ok()?;
+        turn.limits.hook().tell(&Event::Resent { host: &turn.spot.name, time: sent });
+        Some(Self::new(turn, taken, in_flight, sent))
     }
 
     /// There will be no answer. Unless the request `may_have_arrived`, it is given back.
@@ -105,23 +132,33 @@ impl<S: Store> Drop for Ticket<'_, S> {
 /// Pauses the key if the answer asks for it: whether it refused, and whether there is a pause now. A store that fails
 /// here pauses nobody; the answer is as good as ever.
 ///
-/// What is to be learned of answers can be learned here: who was granted when, and what became of it.
+/// Where the pace is learned, it makes the pauses that a refusal does not name, and keeps to those that one does as well.
 async fn obey<S: Store>(
-    turn: &Turn<'_, S>,
+    limits: &Limits<S>,
+    spot: &Spot<'_, S>,
     granted: Timestamp,
+    going: Option<Going>,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> (bool, bool) {
-    let (Turn { limits, policy, key, host, name, .. }, hook) = (turn, turn.limits.hook());
+    let (Spot { policy, key, host, name }, hook) = (spot, limits.hook());
     let asked = asked_pause(status, headers, SystemTime::now());
     let is_refusal = is_refusal(status, asked.as_ref());
     let again = host.answered(status, is_refusal, granted);
     if is_refusal {
         hook.tell(&Event::Refused { host: name, status });
     }
+    let is_learned = going.is_some();
+    if let Some(going) = going {
+        let told = asked.as_ref().map(|(told, _)| (*told).min(limits.longest_pause()));
+        match is_refusal || status == StatusCode::SERVICE_UNAVAILABLE {
+            true => going.refused(told.filter(|told| !told.is_zero())),
+            false => going.admitted(),
+        }
+    }
     let (unit, period) = policy.pace_of(key);
-    let unsaid = || is_refusal.then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
-    let Some((told, reason)) = asked.or_else(unsaid) else { return (is_refusal, false) };
+    let unsaid = || (is_refusal && !is_learned).then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
+    let Some((told, reason)) = asked.or_else(unsaid) else { return (is_refusal, is_learned) };
     let longest = limits.longest_pause();
     let patience = if is_refusal { 1_u32 << again.min(31) } else { 1 };
     let length = told.saturating_mul(patience).min(longest);

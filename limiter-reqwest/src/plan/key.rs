@@ -33,7 +33,7 @@ pub fn host_key(url: &Url) -> KeyBuf {
 }
 
 /// The key of a name and all below it; of fewer parts than a host's, so that they never meet.
-fn domain_key(name: &str) -> KeyBuf {
+pub(super) fn domain_key(name: &str) -> KeyBuf {
     KeyBuf::of(&("", name))
 }
 

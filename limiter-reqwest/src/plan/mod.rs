@@ -4,6 +4,8 @@ mod authority;
 mod error;
 mod key;
 mod policy;
+#[cfg(feature = "psl")]
+mod registered;
 mod request;
 mod rules;
 

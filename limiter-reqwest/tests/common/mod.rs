@@ -1,14 +1,14 @@
 //! What the tests share.
 #![allow(dead_code)] // each test uses a part
 
-use limiter_core::{Limiter, ManualClock, Timestamp};
+use limiter_core::{Limiter, ManualClock, Store, Timestamp};
 use limiter_reqwest::RateLimitMiddleware;
 use reqwest::Client;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
-pub(crate) fn client(limits: RateLimitMiddleware) -> ClientWithMiddleware {
+pub(crate) fn client<S: Store>(limits: RateLimitMiddleware<S>) -> ClientWithMiddleware {
     ClientBuilder::new(plain_client()).with(limits).build()
 }
 

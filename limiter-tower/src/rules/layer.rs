@@ -26,8 +26,8 @@ use tower_layer::Layer;
 /// # fn main() -> Result<(), limiter_tower::RulesError> {
 /// let reader = RulesReader::new();
 /// let rules = |quota: &str| {
-///     let text = format!("policy: [{{ name: api, quota: {quota} }}]");
-///     reader.parse(&text, RulesFormat::Yaml)
+///     let text = format!("[[policy]]\nname = 'api'\nquota = '{quota}'");
+///     reader.parse(&text, RulesFormat::Toml)
 /// };
 /// let layer = RulesLayer::new(rules("100/min")?);
 /// let change = layer.apply(rules("200/min")?); // in force at once, with the units in use carried over
@@ -55,6 +55,8 @@ struct State<S: Store> {
 /// What is not in rules.
 struct Setup<S: Store> {
     store: S,
+    /// Where policies are counted while the store fails, whatever the rules.
+    local: MemoryStore,
     limiter: Box<dyn Fn(LimiterBuilder<S>) -> LimiterBuilder<S> + Send + Sync>,
     layer: Box<dyn Fn(RateLimitLayer<S>) -> RateLimitLayer<S> + Send + Sync>,
 }
@@ -72,7 +74,7 @@ impl RulesLayer {
     /// use limiter_tower::{RulesFormat, RulesLayer, RulesReader};
     ///
     /// # fn main() -> Result<(), limiter_tower::RulesError> {
-    /// let rules = RulesReader::new().parse(r#"{ "policy": [{ "name": "all", "quota": "9/s" }] }"#, RulesFormat::Json)?;
+    /// let rules = RulesReader::new().parse(r#"policy = [{ name = "all", quota = "9/s" }]"#, RulesFormat::Toml)?;
     /// let layer = RulesLayer::builder(rules, MemoryStore::new())
     ///     .with_layer(|layer| layer.on_decision(|event| eprintln!("{event}")))
     ///     .build();
@@ -81,7 +83,8 @@ impl RulesLayer {
     /// # }
     /// ```
     pub fn builder<S: Store>(rules: Rules, store: S) -> RulesLayerBuilder<S> {
-        let setup = Setup { store, limiter: Box::new(|builder| builder), layer: Box::new(|layer| layer) };
+        let local = MemoryStore::new();
+        let setup = Setup { store, local, limiter: Box::new(|builder| builder), layer: Box::new(|layer| layer) };
         RulesLayerBuilder { rules, setup }
     }
 }
@@ -192,11 +195,12 @@ impl<S: Store> InForce<S> {
 impl<S: Store> Setup<S> {
     fn make(&self, rules: &Rules, before: Option<&State<S>>) -> (Arc<Settings<S>>, Vec<Limiter<S>>) {
         let mut limiters = Vec::new();
-        let layer = rules.layer(|rule| {
+        let limiter = |rule: &PolicyRule| {
             let limiter = before.and_then(|before| before.kept(rule)).unwrap_or_else(|| self.limiter(rule));
             limiters.push(limiter.clone());
             limiter
-        });
+        };
+        let layer = rules.layer(limiter, self.local.clone());
         ((self.layer)(layer).0, limiters)
     }
 

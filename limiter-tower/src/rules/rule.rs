@@ -2,11 +2,11 @@
 
 use super::{named::Named, request::RequestRule, status::StatusRule};
 use crate::{
-    ClientAddr, CookieKey, FieldSet, Format, Global, HeaderKey, KeyError, KeyExtractor, MethodKey, Policy, PolicyName,
-    QueryKey, RateLimitLayer, TrustedProxies,
+    Breaker, ClientAddr, CookieKey, FieldSet, Format, Global, HeaderKey, KeyError, KeyExtractor, MethodKey, Policy,
+    PolicyName, QueryKey, RateLimitLayer, StoreFailure, TrustedProxies,
 };
 use http::{HeaderName, request::Parts, response};
-use limiter_core::{KeyBuf, Limiter, Quota, Store};
+use limiter_core::{KeyBuf, Limiter, MemoryStore, Quota, Store};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// Rules that were read and found right; made by a [`RulesReader`](crate::RulesReader), put in force by a
@@ -46,6 +46,10 @@ pub(super) struct LayerRule {
     pub(super) answer: Option<Format>,
     pub(super) retry_jitter: Option<Duration>,
     pub(super) is_shadow: bool,
+    pub(super) wait_up_to: Option<Duration>,
+    pub(super) on_store_failure: Option<StoreFailure>,
+    pub(super) time_budget: Option<Duration>,
+    pub(super) breaker: Option<Breaker>,
     pub(super) skip: Vec<RequestRule>,
     pub(super) block: Vec<RequestRule>,
     pub(super) proxies: Option<TrustedProxies>,
@@ -64,6 +68,7 @@ pub(super) struct PolicyRule {
     pub(super) when: Option<RequestRule>,
     pub(super) refund_on: Vec<StatusRule>,
     pub(super) charge_only_on: Vec<StatusRule>,
+    pub(super) local_quota: Option<Quota>,
     pub(super) is_shadow: bool,
 }
 
@@ -95,9 +100,13 @@ impl Rules {
     }
 
     /// The layer that they describe, over limiters of the policies' quotas.
-    pub(super) fn layer<S: Store>(&self, mut limiter: impl FnMut(&PolicyRule) -> Limiter<S>) -> RateLimitLayer<S> {
+    pub(super) fn layer<S: Store>(
+        &self,
+        mut limiter: impl FnMut(&PolicyRule) -> Limiter<S>,
+        local: MemoryStore,
+    ) -> RateLimitLayer<S> {
         let policies = self.said.policies.iter().map(|rule| self.policy(rule, limiter(rule)));
-        self.said.layer.set(RateLimitLayer::of(policies))
+        self.said.layer.set(RateLimitLayer::of(policies, local))
     }
 
     fn policy<S: Store>(&self, rule: &PolicyRule, limiter: Limiter<S>) -> Policy<S> {
@@ -119,6 +128,9 @@ impl Rules {
         }
         if !rule.charge_only_on.is_empty() {
             policy = policy.charge_only_if(of_status(&rule.charge_only_on));
+        }
+        if let Some(quota) = rule.local_quota.clone() {
+            policy = policy.local_quota(quota);
         }
         if rule.is_shadow { policy.shadow() } else { policy }
     }
@@ -181,6 +193,18 @@ impl LayerRule {
         }
         if self.is_shadow {
             layer = layer.shadow();
+        }
+        if let Some(limit) = self.wait_up_to {
+            layer = layer.wait_up_to(limit);
+        }
+        if let Some(then) = self.on_store_failure {
+            layer = layer.on_store_failure(then);
+        }
+        if let Some(most) = self.time_budget {
+            layer = layer.time_budget(most);
+        }
+        if let Some(breaker) = self.breaker {
+            layer = layer.breaker(breaker);
         }
         let any = |rules: &Vec<RequestRule>| {
             let rules = rules.clone();

@@ -30,6 +30,18 @@ impl fmt::Display for LayerRule {
         if self.is_shadow {
             writeln!(f, "shadow: nothing is refused")?;
         }
+        if let Some(limit) = self.wait_up_to {
+            writeln!(f, "requests wait up to {limit:?}")?;
+        }
+        if let Some(then) = self.on_store_failure {
+            writeln!(f, "when the store fails: {then:?}")?;
+        }
+        if let Some(most) = self.time_budget {
+            writeln!(f, "the store has {most:?} to answer")?;
+        }
+        if let Some(breaker) = self.breaker {
+            writeln!(f, "{breaker:?}")?;
+        }
         for (what, rules) in [("skipped", &self.skip), ("blocked", &self.block)] {
             if !rules.is_empty() {
                 writeln!(f, "{what}: {}", rules.iter().map(RequestRule::to_string).collect::<Vec<_>>().join(", "))?;
@@ -66,6 +78,9 @@ impl fmt::Display for PolicyRule {
             if !statuses.is_empty() {
                 write!(f, ", {what} {}", statuses.iter().map(ToString::to_string).collect::<Vec<_>>().join("|"))?;
             }
+        }
+        if let Some(quota) = &self.local_quota {
+            write!(f, ", {quota} while the store fails")?;
         }
         writeln!(f, "{}", if self.is_shadow { ", shadow" } else { "" })?;
         self.plans.iter().try_for_each(|(value, quota)| writeln!(f, "  {value}: {quota}"))

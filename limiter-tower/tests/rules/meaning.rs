@@ -11,6 +11,10 @@ fields = ["structured", "legacy"]
 fields_on = "denials"
 answer = "text"
 retry_jitter = "10s"
+wait_up_to = "250ms"
+on_store_failure = "decide_locally"
+time_budget = "50ms"
+breaker = { failures = 3, pause = "2s" }
 skip = ["/health", { method = "OPTIONS" }]
 block = { host = "*.bad.example" }
 ipv6_prefix = 56
@@ -34,6 +38,7 @@ gold = "1000/s"
 [[policy]]
 name = "log-in"
 quota = "fixed_window 5/15min"
+local_quota = "fixed_window 2/15min"
 charge_only_on = [401, 403]
 shadow = true
 "#;
@@ -43,6 +48,10 @@ fields: [structured, legacy]
 fields_on: denials
 answer: text
 retry_jitter: 10
+wait_up_to: 250ms
+on_store_failure: decide_locally
+time_budget: 50ms
+breaker: { failures: 3, pause: 2 }
 skip:
   - /health
   - method: OPTIONS
@@ -63,19 +72,23 @@ policy:
       gold: 1000/s
   - name: log-in
     quota: fixed_window 5/15min
+    local_quota: fixed_window 2/15min
     charge_only_on: [401, 403]
     shadow: true
 "#;
 
 const JSON: &str = r#"{
   "fields": ["structured", "legacy"], "fields_on": "denials", "answer": "text", "retry_jitter": "10s",
+  "wait_up_to": "250ms", "on_store_failure": "decide_locally", "time_budget": "50000us",
+  "breaker": { "failures": 3, "pause": "2s" },
   "skip": ["/health", { "method": "OPTIONS" }], "block": { "host": "*.bad.example" }, "ipv6_prefix": 56,
   "proxies": { "networks": ["10.0.0.0/8", "fd00::1"], "header": "forwarded" },
   "policy": [
     { "name": "per-user", "quota": ["5/s burst 9", "100/min"], "key": ["header:x-plan", "cookie:sid"],
       "missing": "required", "cost": 2, "when": { "method": ["GET", "POST"], "path": "/api/*" }, "refund_on": ["5xx"],
       "plans": { "gold": "1000/s" } },
-    { "name": "log-in", "quota": "fixed_window 5/15min", "charge_only_on": [401, 403], "shadow": true }
+    { "name": "log-in", "quota": "fixed_window 5/15min", "local_quota": "fixed_window 2/15min",
+      "charge_only_on": [401, 403], "shadow": true }
   ]
 }"#;
 
@@ -84,6 +97,10 @@ fields: {Legacy, Structured}
 fields on denials only
 answer: Text
 jitter on Retry-After: up to 10s
+requests wait up to 250ms
+when the store fails: DecideLocally
+the store has 50ms to answer
+Breaker { failures: 3, pause: 2s }
 skipped: /health, OPTIONS
 blocked: on *.bad.example
 proxies: 10.0.0.0/8, fd00::1/128 by forwarded
@@ -91,7 +108,7 @@ IPv6 addresses: by their first 56 bits
 policy per-user: 5/s burst 9, 100/min by header:x-plan and cookie:sid (requests without it are refused), each costs 2, \
      for GET|POST /api/*, refunds 5xx
   gold: 1000/s
-policy log-in: fixed_window 5/15min by global, charges only 401|403, shadow
+policy log-in: fixed_window 5/15min by global, charges only 401|403, fixed_window 2/15min while the store fails, shadow
 ";
 
 #[test]

@@ -4,8 +4,10 @@ use RulesFormat::{Json, Toml, Yaml};
 use http::request::Parts;
 use limiter_tower::{KeyError, RulesFormat, RulesReader};
 
-const OF_A_POLICY: &str = "name, quota, key, missing, plans, cost, when, refund_on, charge_only_on, shadow";
-const AT_THE_TOP: &str = "fields, fields_on, answer, retry_jitter, shadow, skip, block, proxies, ipv6_prefix, policy";
+const OF_A_POLICY: &str =
+    "name, quota, key, missing, plans, cost, when, refund_on, charge_only_on, local_quota, shadow";
+const AT_THE_TOP: &str = "fields, fields_on, answer, retry_jitter, shadow, wait_up_to, on_store_failure, \
+     time_budget, breaker, skip, block, proxies, ipv6_prefix, policy";
 const PERIODS: &str =
     "a period: us, ms, s, min, h, day or week, with a number before it where it is not one (\"72/3s\")";
 const KEYS: &str = "global, method, header:NAME, cookie:NAME, query:NAME, peer, client, tenant";
@@ -222,6 +224,11 @@ fn requests() {
         );
         check_policy(&format!("when.host = \"{host}\""), &says);
     }
+    check_top(
+        "on_store_failure = \"local\"",
+        "1:20: \"local\" is no \"on_store_failure\"; allowed: refuse, allow, decide_locally",
+    );
+    check_top("breaker = { failures = 3 }", "1:11: breaker needs a \"pause\", such as \"1s\"");
     check_top("skip = [\"/health\", {}]", "1:20: skip is for all requests: write a method, a path or a host");
     check_policy(
         "refund_on = [\"6xx\"]",

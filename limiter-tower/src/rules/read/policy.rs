@@ -4,7 +4,7 @@ use super::{
     Report, key, request,
     table::{Table, note_repeated},
     top,
-    value::{choice, flag, quota, statuses, text, whole},
+    value::{choice, flag, quota as quota_of, statuses, text, whole},
 };
 use crate::{
     PolicyName,
@@ -23,7 +23,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<PolicyRule> {
     let mut table = Table::of(node, "a policy", report)?;
     let name = table.need("name", "\"per-user\"", report).and_then(|node| name(node, report));
     let quota_node = table.need("quota", "\"100/min burst 20\"", report);
-    let quota = quota_node.and_then(|node| quota(node, report));
+    let quota = quota_node.and_then(|node| quota_of(node, report));
     let key_node = table.get("key");
     let key = key_node.map_or(vec![KeyPart::Global], |node| key::read(node, report));
     let missing = table.get("missing").and_then(|node| missing(node, &key, report)).unwrap_or_default();
@@ -36,6 +36,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<PolicyRule> {
     let when = table.get("when").and_then(|node| request::one(node, "when", report));
     let refund_on = table.get("refund_on").map(|node| statuses(node, "refund_on", report)).unwrap_or_default();
     let charge_only_on = table.get("charge_only_on").map(|node| statuses(node, "charge_only_on", report));
+    let local_quota = table.get("local_quota").and_then(|node| quota_of(node, report));
     let is_shadow = table.get("shadow").is_some_and(|node| flag(node, "shadow", report));
     table.finish(&top::NAMES, report);
     Some(PolicyRule {
@@ -48,6 +49,7 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<PolicyRule> {
         when,
         refund_on,
         charge_only_on: charge_only_on.unwrap_or_default(),
+        local_quota,
         is_shadow,
     })
 }
@@ -78,7 +80,7 @@ fn plans(node: &Node, key: &[KeyPart], report: &mut Report<'_>) -> BTreeMap<Stri
                        parameter, the method or a key of the program's own";
         report.add(node.at.start, message);
     }
-    let quotas = entries.iter().filter_map(|entry| Some((entry.name.clone(), quota(&entry.node, report)?)));
+    let quotas = entries.iter().filter_map(|entry| Some((entry.name.clone(), quota_of(&entry.node, report)?)));
     quotas.collect()
 }
 

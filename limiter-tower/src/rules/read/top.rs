@@ -6,7 +6,7 @@ use super::{
     value::{choice, duration, flag, one_or_more, text, whole},
 };
 use crate::{
-    FieldSet, Format, Generation, PolicyError, ProxyError, TrustedProxies,
+    Breaker, FieldSet, Format, Generation, PolicyError, ProxyError, StoreFailure, TrustedProxies,
     rules::{
         rule::{KeyPart, LayerRule, PolicyRule, Said},
         text::{Node, Value},
@@ -15,8 +15,21 @@ use crate::{
 use http::HeaderName;
 
 /// The names at the top, but for `policy`.
-pub(super) const NAMES: [&str; 9] =
-    ["fields", "fields_on", "answer", "retry_jitter", "shadow", "skip", "block", "proxies", "ipv6_prefix"];
+pub(super) const NAMES: [&str; 13] = [
+    "fields",
+    "fields_on",
+    "answer",
+    "retry_jitter",
+    "shadow",
+    "wait_up_to",
+    "on_store_failure",
+    "time_budget",
+    "breaker",
+    "skip",
+    "block",
+    "proxies",
+    "ipv6_prefix",
+];
 
 const GENERATIONS: [(&str, Generation); 4] = [
     ("structured", Generation::Structured),
@@ -32,6 +45,9 @@ const FORMATS: [(&str, Format); 5] = [
     ("grpc", Format::Grpc),
     ("by_request", Format::ByRequest),
 ];
+
+const FAILURES: [(&str, StoreFailure); 3] =
+    [("refuse", StoreFailure::Refuse), ("allow", StoreFailure::Allow), ("decide_locally", StoreFailure::DecideLocally)];
 
 pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<Said> {
     let mut table = Table::of(node, "the whole", report)?;
@@ -58,6 +74,12 @@ fn layer(table: &mut Table<'_>, report: &mut Report<'_>) -> LayerRule {
         answer: table.get("answer").and_then(|node| choice(node, "answer", &FORMATS, report)),
         retry_jitter: table.get("retry_jitter").and_then(|node| duration(node, "retry_jitter", report)),
         is_shadow: table.get("shadow").is_some_and(|node| flag(node, "shadow", report)),
+        wait_up_to: table.get("wait_up_to").and_then(|node| duration(node, "wait_up_to", report)),
+        on_store_failure: table
+            .get("on_store_failure")
+            .and_then(|node| choice(node, "\"on_store_failure\"", &FAILURES, report)),
+        time_budget: table.get("time_budget").and_then(|node| duration(node, "time_budget", report)),
+        breaker: table.get("breaker").and_then(|node| breaker(node, report)),
         skip: table.get("skip").map(|node| request::any(node, "skip", report)).unwrap_or_default(),
         block: table.get("block").map(|node| request::any(node, "block", report)).unwrap_or_default(),
         proxies: table.get("proxies").and_then(|node| proxies(node, report)),
@@ -66,6 +88,18 @@ fn layer(table: &mut Table<'_>, report: &mut Report<'_>) -> LayerRule {
             .and_then(|node| whole(node, "ipv6_prefix", 128, report))
             .and_then(|bits| u8::try_from(bits).ok()),
     }
+}
+
+fn breaker(node: &Node, report: &mut Report<'_>) -> Option<Breaker> {
+    if let Value::Flag(false) = node.value {
+        return Some(Breaker::OFF);
+    }
+    let mut table = Table::of(node, "breaker", report)?;
+    let most = u64::from(u32::MAX);
+    let failures = table.need("failures", "5", report).and_then(|node| whole(node, "failures", most, report));
+    let pause = table.need("pause", "\"1s\"", report).and_then(|node| duration(node, "the pause", report));
+    table.finish(&[], report);
+    Some(Breaker::new(u32::try_from(failures?).ok()?, pause?))
 }
 
 fn fields(node: &Node, report: &mut Report<'_>) -> FieldSet {
