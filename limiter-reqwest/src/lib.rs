@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
+mod client;
 mod engine;
 mod error;
 mod event;
@@ -12,6 +15,7 @@ mod state;
 #[cfg(feature = "tracing")]
 mod trace;
 
+pub use client::{Client, Error, RequestBuilder};
 pub use error::RateLimitError;
 pub use event::Event;
 pub use limits::Limits;

@@ -1,9 +1,12 @@
 //! For clients of reqwest-middleware.
 
-use crate::{Limits, engine::NotSent};
+use crate::{
+    Limits,
+    engine::{NotSent, Transport},
+};
 use http::Extensions;
 use limiter_core::{MemoryStore, Store};
-use reqwest::{Request, Response};
+use reqwest::{Request, Response, StatusCode, Url, header::HeaderMap};
 use reqwest_middleware::{Error, Middleware, Next};
 
 /// [`Limits`], as clients of reqwest-middleware take them.
@@ -24,34 +27,41 @@ pub type RateLimitMiddleware<S = MemoryStore> = Limits<S>;
 
 #[async_trait::async_trait]
 impl<S: Store> Middleware for Limits<S> {
-    async fn handle(
-        &self,
-        mut request: Request,
-        extensions: &mut Extensions,
-        next: Next<'_>,
-    ) -> Result<Response, Error> {
-        let mut ticket = match self.ask(&request, extensions).await {
-            Ok(Some(ticket)) => ticket,
-            Ok(None) => return next.run(request, extensions).await,
-            Err(NotSent::Limited(error)) => return Err(Error::middleware(error)),
-            Err(NotSent::Misconfigured(error)) => return Err(Error::middleware(error)),
-        };
-        loop {
-            let spare = if ticket.may_resend() { request.try_clone() } else { None };
-            let response = match next.clone().run(request, extensions).await {
-                Ok(response) => response,
-                Err(error) => {
-                    // Where no connection came about, no server can have counted it; after any other failure one may.
-                    ticket.failed(!error.is_connect()).await;
-                    return Err(error);
-                }
-            };
-            let (url, status) = (response.url(), response.status());
-            let again = ticket.answered(url, status, response.headers(), spare.is_some()).await;
-            match again.zip(spare) {
-                Some(again) => (ticket, request) = again,
-                None => return Ok(response),
-            }
+    async fn handle(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response, Error> {
+        match self.ask(&request, extensions).await {
+            Ok(Some(ticket)) => ticket.send(request, &mut Rest { next, extensions }).await,
+            Ok(None) => next.run(request, extensions).await,
+            Err(NotSent::Limited(error)) => Err(Error::middleware(error)),
+            Err(NotSent::Misconfigured(error)) => Err(Error::middleware(error)),
         }
+    }
+}
+
+/// What stands between here and the network.
+struct Rest<'a, 'e> {
+    next: Next<'a>,
+    extensions: &'e mut Extensions,
+}
+
+impl Transport for Rest<'_, '_> {
+    type Request = Request;
+    type Response = Response;
+    type Error = Error;
+
+    fn try_clone(&self, request: &Request) -> Option<Request> {
+        request.try_clone()
+    }
+
+    async fn send(&mut self, request: Request) -> Result<Response, Error> {
+        self.next.clone().run(request, self.extensions).await
+    }
+
+    fn head<'a>(&'a self, response: &'a Response) -> (&'a Url, StatusCode, &'a HeaderMap) {
+        (response.url(), response.status(), response.headers())
+    }
+
+    /// Where no connection came about, no server can have counted it; after any other failure one may.
+    fn may_have_arrived(error: &Error) -> bool {
+        !error.is_connect()
     }
 }

@@ -32,9 +32,13 @@ pub enum Outcome {
     /// It was let in by a layer in shadow mode, or past a shadow policy, which would have refused it.
     WouldDeny,
     /// It was refused by the layer's [`block`](crate::RateLimitLayer::block).
-    Blocked,
-    /// It was refused: the store failed.
+    Forbidden,
+    /// It was refused: its key cannot be had.
+    NoKey,
+    /// It was refused, or passed a layer or policy in shadow mode: the store failed.
     StoreFailed,
+    /// It was let in undecided: the store failed, and the layer [allows](crate::StoreFailure::Allow) that.
+    LetThrough,
 }
 
 impl Outcome {
@@ -47,8 +51,10 @@ impl Outcome {
             Self::NeverFits => "never fits",
             Self::WouldAdmit => "would admit",
             Self::WouldDeny => "would deny",
-            Self::Blocked => "blocked",
+            Self::Forbidden => "forbidden",
+            Self::NoKey => "no key",
             Self::StoreFailed => "store failed",
+            Self::LetThrough => "let through",
         }
     }
 }
@@ -70,8 +76,14 @@ impl<'a> Event<'a> {
         Self { outcome, verdict: None, error: Some(error), parts, waited: Duration::ZERO }
     }
 
-    pub(crate) fn blocked() -> Self {
-        Self { outcome: Outcome::Blocked, verdict: None, error: None, parts: &[], waited: Duration::ZERO }
+    /// One that no policy was asked about.
+    pub(crate) fn plain(outcome: Outcome) -> Self {
+        Self { outcome, verdict: None, error: None, parts: &[], waited: Duration::ZERO }
+    }
+
+    /// A decision that was made elsewhere, as the store failed.
+    pub(crate) fn because(self, error: &'a Error) -> Self {
+        Self { error: Some(error), ..self }
     }
 
     pub(crate) fn waited(self, waited: Duration) -> Self {
@@ -89,14 +101,15 @@ impl<'a> Event<'a> {
         self.parts.iter().map(|part| &part.name)
     }
 
-    /// The decision over them; `None` where there is none: the request was blocked, its cost can never fit, or the store
-    /// failed.
+    /// The decision over them; `None` where there is none: the request was forbidden or has no key, its cost can
+    /// never fit, or the store failed.
     #[must_use]
     pub fn verdict(&self) -> Option<&'a Verdict> {
         self.verdict
     }
 
-    /// Why nothing could be decided, where that is so.
+    /// Why nothing could be decided, where that is so; beside a verdict, why the store did not decide: this process's
+    /// memory did.
     #[must_use]
     pub fn error(&self) -> Option<&'a Error> {
         self.error

@@ -1,6 +1,6 @@
 //! What is put right once the response is known: refunds, charges by outcome, true costs.
 
-use crate::verdict::Verdict;
+use crate::{failure::within, verdict::Verdict};
 use http::{Response, StatusCode, response::Parts};
 use limiter_core::{Decision, Error, Permit, Store};
 use smallvec::SmallVec;
@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 /// What a request really cost: a response extension, for policies with
@@ -76,22 +77,26 @@ pub(crate) trait Held: Send {
 }
 
 /// The permits of a request, each with its place among the policies that took part.
-pub(crate) struct Permits<S: Store>(pub(crate) SmallVec<[(usize, Permit<S>, Rules); 1]>);
+pub(crate) struct Permits<S: Store> {
+    pub(crate) permits: SmallVec<[(usize, Permit<S>, Rules); 1]>,
+    /// How long the store may take for each.
+    pub(crate) budget: Option<Duration>,
+}
 
 impl<S: Store> Held for Permits<S> {
     fn settle(self: Box<Self>, response: &Parts) -> Settling {
         let mut calls: Vec<Call> = Vec::new();
-        for (place, permit, rules) in self.0 {
+        for (place, permit, rules) in self.permits {
             let true_cost = rules.true_cost(permit.cost(), response);
             if true_cost != permit.cost() {
-                calls.push((place, Box::pin(permit.settle(true_cost))));
+                calls.push((place, Box::pin(within(self.budget, permit.settle(true_cost)))));
             }
         }
         Settling { calls, settled: Vec::new() }
     }
 
     fn give_back(self: Box<Self>) {
-        self.0.into_iter().for_each(|(_, permit, _)| permit.refund_detached());
+        self.permits.into_iter().for_each(|(_, permit, _)| permit.refund_detached());
     }
 }
 

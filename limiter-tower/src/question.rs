@@ -5,6 +5,7 @@ use crate::{
     announced::Announced,
     layer::Settings,
     outcome::{Held, Permits, Rules},
+    verdict::Verdict,
 };
 use http::request::Parts;
 use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Store};
@@ -115,6 +116,22 @@ impl<S: Store> Group<S> {
         Ok((decision, self.hold(settings, permits.into_iter().map(Some))))
     }
 
+    /// The decision of this process's memory, in the place of a store that fails.
+    pub(crate) fn decide_locally(&self, settings: &Settings<S>) -> Result<(Verdict, Option<Box<dyn Held>>), Error> {
+        let local = |part: &Part| &settings.policies[part.place].local;
+        let all = Limiter::all(self.parts.iter().map(|part| local(part).on(&part.key).cost(part.cost)));
+        let decision = all.check()?;
+        let announced = |part: &Part| {
+            let by_quota = &settings.policies[part.place].announced;
+            local(part).with_quota_of(&part.key, |quota| by_quota.of(quota))
+        };
+        let verdict = Verdict::new(decision, self.parts.iter().map(announced).collect());
+        let has_rules = self.parts.iter().any(|part| !settings.rules(part).is_empty());
+        let permits = || all.asks().iter().map(|ask| ask.permit(verdict.decision()));
+        let held = (verdict.allowed() && has_rules).then(|| self.hold(settings, permits()));
+        Ok((verdict, held))
+    }
+
     /// What is to be put right once the response is there, or given back should the request never be passed on.
     pub(crate) fn held(&self, settings: &Settings<S>, decision: &Decision) -> Option<Box<dyn Held>> {
         let all = self.all.as_ref()?;
@@ -122,11 +139,15 @@ impl<S: Store> Group<S> {
         is_needed.then(|| self.hold(settings, all.asks().iter().map(|ask| ask.permit(decision))))
     }
 
-    fn hold(&self, settings: &Settings<S>, permits: impl Iterator<Item = Option<Permit<S>>>) -> Box<dyn Held> {
+    fn hold<T: Store>(
+        &self,
+        settings: &Settings<S>,
+        permits: impl Iterator<Item = Option<Permit<T>>>,
+    ) -> Box<dyn Held> {
         let permits = self.parts.iter().zip(permits).enumerate();
         let permits =
             permits.filter_map(|(place, (part, permit))| Some((place, permit?, settings.rules(part).clone())));
-        Box::new(Permits(permits.collect()))
+        Box::new(Permits { permits: permits.collect(), budget: settings.failing.budget })
     }
 }
 

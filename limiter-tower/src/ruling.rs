@@ -1,12 +1,13 @@
 //! What becomes of a request: from the decision, by the layer's settings.
 
 use crate::{
-    KeyError,
+    KeyError, StoreFailure,
     announced::Announced,
     event::{Event, Outcome},
     layer::Settings,
     outcome::Granted,
     question::{Group, Question},
+    trace,
     verdict::Verdict,
 };
 use limiter_core::{Decision, Error, Store};
@@ -71,7 +72,7 @@ impl<S: Store> Settings<S> {
     pub(crate) async fn rule(&self, question: Question<S>) -> Ruling {
         let ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
-            Some(group) => self.conclude(group, group.decide(self).await),
+            Some(group) => self.conclude(group, self.ask(group).await),
         };
         self.pass_shadows(ruling, &question).await
     }
@@ -82,10 +83,15 @@ impl<S: Store> Settings<S> {
             return self.pass_shadows(Ruling::Pass(Pass::default()), &question).await;
         };
         let since = Instant::now();
-        let ruling = match group.wait(self, self.wait.unwrap_or_default()).await {
+        let limit = self.wait.unwrap_or_default();
+        let waited = match self.is_local() {
+            true => group.wait(self, limit).await,
+            false => self.failing.ask(limit, group.wait(self, limit)).await,
+        };
+        let ruling = match waited {
             Ok((decision, held)) => self.admit(group, decision, Granted::new(Some(held)), since.elapsed()),
             // The store says what is so now, and how long it will be.
-            Err(Error::WaitTooLong { .. } | Error::QueueFull { .. }) => self.conclude(group, group.decide(self).await),
+            Err(Error::WaitTooLong { .. } | Error::QueueFull { .. }) => self.conclude(group, self.ask(group).await),
             Err(error) => self.conclude(group, Err(error)),
         };
         self.pass_shadows(ruling, &question).await
@@ -94,10 +100,18 @@ impl<S: Store> Settings<S> {
     async fn pass_shadows(&self, ruling: Ruling, question: &Question<S>) -> Ruling {
         if let Ruling::Pass(_) = ruling {
             for shadow in &question.shadows {
-                self.tell_shadow(shadow, shadow.decide(self).await);
+                self.tell_shadow(shadow, self.ask(shadow).await);
             }
         }
         ruling
+    }
+
+    /// The decision of a store, unless it fails.
+    async fn ask(&self, group: &Group<S>) -> Result<Decision, Error> {
+        match self.is_local() {
+            true => group.decide(self).await,
+            false => self.failing.ask(Duration::ZERO, group.decide(self)).await,
+        }
     }
 
     /// Whether requests wait instead of being refused.
@@ -125,6 +139,33 @@ impl<S: Store> Settings<S> {
             Ok(denial) => {
                 let verdict = Verdict::new(denial, group.announced());
                 self.tell(|| Event::decided(Outcome::Denied, &verdict));
+                Ruling::Refuse(Refused::Denied(verdict))
+            }
+            Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::Allow => {
+                let parts = group.announced();
+                self.tell(|| Event::undecided(Outcome::LetThrough, &error, &parts));
+                Ruling::Pass(Pass::default())
+            }
+            Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::DecideLocally => {
+                self.decide_locally(group, &error)
+            }
+            Err(error) => {
+                let parts = group.announced();
+                self.tell(|| Event::undecided(undecided(&error), &error, &parts));
+                Ruling::Refuse(Refused::Undecided { error, parts })
+            }
+        }
+    }
+
+    /// What this process's memory decides in the place of the store.
+    fn decide_locally(&self, group: &Group<S>, failed: &Error) -> Ruling {
+        match group.decide_locally(self) {
+            Ok((verdict, held)) if verdict.allowed() => {
+                self.tell(|| Event::decided(Outcome::Admitted, &verdict).because(failed));
+                Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held: Granted::new(held) })
+            }
+            Ok((verdict, _)) => {
+                self.tell(|| Event::decided(Outcome::Denied, &verdict).because(failed));
                 Ruling::Refuse(Refused::Denied(verdict))
             }
             Err(error) => {
@@ -163,8 +204,10 @@ impl<S: Store> Settings<S> {
     }
 
     pub(crate) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
-        if let Some(hook) = &self.hook {
-            hook(&event());
+        if trace::IS_ON || self.hook.is_some() {
+            let event = event();
+            trace::event(&event);
+            self.hook.iter().for_each(|hook| hook(&event));
         }
     }
 }

@@ -14,14 +14,22 @@ use std::{
     collections::VecDeque,
     hash::RandomState,
     panic::{self, AssertUnwindSafe},
-    sync::{Arc, PoisonError},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Waker},
     time::Duration,
 };
 
 /// The lines of a limiter, by key; a line is there only while somebody stands in it.
 #[derive(Default)]
-pub(super) struct Turns(Mutex<Lines>);
+pub(super) struct Turns {
+    lines: Mutex<Lines>,
+    /// How many stand in them: nearly always none, which is then known without the lock. Whoever joins asks the store once
+    /// more, so that nobody who looked just before is missed; no model is needed of that.
+    standing: AtomicUsize,
+}
 
 type Lines = HashMap<Arc<[u8]>, VecDeque<Arc<Turn>>, RandomState>;
 
@@ -90,6 +98,7 @@ impl Turns {
     /// A place at the end of the key's line.
     pub(super) fn join(&self, key: &Arc<[u8]>, cost: u64) -> Arc<Turn> {
         let turn = Arc::new(Turn { cost, state: Mutex::default() });
+        self.standing.fetch_add(1, Ordering::SeqCst);
         self.lock().entry(Arc::clone(key)).or_default().push_back(Arc::clone(&turn));
         turn
     }
@@ -100,6 +109,7 @@ impl Turns {
         let Some(line) = lines.get_mut(key) else { return };
         let Some(place) = line.iter().position(|waiting| Arc::ptr_eq(waiting, turn)) else { return };
         line.remove(place);
+        self.standing.fetch_sub(1, Ordering::SeqCst);
         let next = if place == 0 { line.front().and_then(|first| first.lock().waker.take()) } else { None };
         if line.is_empty() {
             lines.remove(key);
@@ -111,7 +121,7 @@ impl Turns {
     }
 
     pub(super) fn has(&self, key: &[u8]) -> bool {
-        self.lock().contains_key(key)
+        self.standing.load(Ordering::SeqCst) > 0 && self.lock().contains_key(key)
     }
 
     /// How somebody stands in the key's line; `cx` is woken when that changes.
@@ -135,6 +145,9 @@ impl Turns {
 
     /// Lets the first of the key's line ask again. Whoever calls must hold no lock: it may run here.
     pub(super) fn nudge(&self, key: &[u8]) {
+        if self.standing.load(Ordering::SeqCst) == 0 {
+            return;
+        }
         let lines = self.lock();
         let Some(first) = lines.get(key).and_then(VecDeque::front) else { return };
         let mut state = first.lock();
@@ -175,6 +188,6 @@ impl Turns {
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,24 +1,27 @@
 //! What every client asks before it sends a request, and tells the answer of.
 //!
 //! Nothing else decides. [`Limits::ask`] finds the request's limiter and key and waits for its turn; the [`Ticket`] it
-//! gives is told the answer, or that there is none. A client only sends, and keeps a copy of what it may have to send
-//! again:
+//! gives sends the request, as a [`Transport`] says how, is told the answer, or that there is none, and sends again what
+//! was refused:
 //!
 //! ```text
 //! ticket = limits.ask(request, extensions)          None: not limited
-//! loop
-//!     spare = a clone of the request, if ticket.may_resend() and it can be cloned
-//!     send
-//!         failed:    ticket.failed(may the server have seen it?)
-//!         answered:  ticket.answered(the URL that answered, status, headers, is there a spare?)
-//!                        None: pass the answer on        a ticket: send the spare with it
+//! ticket.send(request, transport)
+//!     loop
+//!         spare = a clone of the request, if ticket.may_resend() and it can be cloned
+//!         send
+//!             failed:    ticket.failed(may the server have seen it?)
+//!             answered:  ticket.answered(the URL that answered, status, headers, is there a spare?)
+//!                            None: pass the answer on        a ticket: send the spare with it
 //! ```
 //!
 //! [`Limits::ask`]: crate::Limits
 
 mod ask;
 mod ticket;
+mod transport;
 mod turn;
 
 pub(crate) use ask::NotSent;
 pub(crate) use ticket::Ticket;
+pub(crate) use transport::Transport;

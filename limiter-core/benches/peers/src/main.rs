@@ -1,4 +1,4 @@
-//! Compares limiter-core with other crates: figures for ratios within one run, not absolutes.
+//! Compares limiter-core and limiter-tower with other crates: figures for ratios within one run, not absolutes.
 //!
 //! Contestants take turns, every figure is the median of its turns, and the `ratio` lines come last: the peer's figure
 //! by ours, so that above 1 ours is the better one.
@@ -14,7 +14,7 @@ use harness::Ratios;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-Compares limiter-core with other crates.
+Compares limiter-core and limiter-tower with other crates.
 
 usage: limiter-peers [waiting|decisions|layer|all] [--rounds N]
 
