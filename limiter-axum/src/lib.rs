@@ -12,10 +12,10 @@ pub use from_extractor::{
 };
 pub use key::{MatchedRoute, PeerAddr};
 pub use limiter_tower::{
-    Answer, ClientAddr, CookieKey, Event, ExtensionKey, FieldSet, Format, Generation, Global, HeaderKey, IntoKey,
-    KeyError, KeyExtractor, MethodKey, Or, OrRefuse, Outcome, Policy, PolicyError, PolicyName, ProxyError, QueryKey,
-    RateLimit, RateLimitLayer, Reason, Refusal, Throttle, ThrottleError, ThrottleLayer, TrueCost, TrustedProxies,
-    Verdict, exposed_headers,
+    Answer, Breaker, ClientAddr, CookieKey, Event, ExtensionKey, FieldSet, Format, Generation, Global, HeaderKey,
+    IntoKey, KeyError, KeyExtractor, MethodKey, Or, OrRefuse, Outcome, Policy, PolicyError, PolicyName, ProxyError,
+    QueryKey, RateLimit, RateLimitLayer, Reason, Refusal, StoreFailure, Throttle, ThrottleError, ThrottleLayer,
+    TrueCost, TrustedProxies, Verdict, exposed_headers,
 };
 #[cfg(feature = "body")]
 pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};

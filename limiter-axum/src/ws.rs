@@ -13,8 +13,8 @@ use std::{
 /// A WebSocket whose incoming messages are limited: each waits for its turn, or closes the connection.
 ///
 /// Text, binary, ping and pong messages are counted, one unit each or what [`cost`](Self::cost) says. While a message waits no
-/// other is read, so that a peer that sends too fast is slowed down by TCP. What is sent is not limited; for that see
-/// [`Limiter::stream`] and [`Limiter::sink`].
+/// other is read, so that a peer that sends too fast is slowed down by TCP. What is sent is not limited; for that there
+/// are `Limiter::stream` and `Limiter::sink` (`limiter-core`'s feature `futures`).
 ///
 /// | the message | the connection is closed with |
 /// | --- | --- |

@@ -5,11 +5,20 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(all(test, limiter_loom))))]
+mod counter;
+#[cfg(any(all(target_arch = "x86_64", target_os = "linux"), all(test, limiter_loom)))]
+mod line;
 mod manual;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(all(test, limiter_loom))))]
+use counter::nanos;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(all(test, limiter_loom)))))]
+use steady_nanos as nanos;
 
 pub use manual::ManualClock;
 
@@ -132,7 +141,9 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
 /// A clock that never steps back: the wall time at its creation, carried on by the machine's monotonic clock.
 ///
-/// The default of in-process stores. It does not follow later corrections of the wall time.
+/// The default of in-process stores. It does not follow later corrections of the wall time. It never steps back on a
+/// thread; what two threads read at once is the same to 2 µs. On Linux on x86-64 it is read off the processor's counter,
+/// which takes half the time of [`Instant::now`], and held to that some thousand times a second.
 ///
 /// ```
 /// use limiter_core::{Clock, MonotonicClock};
@@ -143,15 +154,23 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {
-    anchor: Instant,
+    /// This process's own time at its creation.
+    anchor_nanos: u64,
     wall: Timestamp,
+}
+
+/// Nanoseconds since a time in this process, by the system's monotonic clock.
+#[cfg_attr(all(target_arch = "x86_64", target_os = "linux"), allow(dead_code))]
+fn steady_nanos() -> u64 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGAN.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl MonotonicClock {
     /// A clock anchored to the wall time now.
     #[must_use]
     pub fn new() -> Self {
-        Self { anchor: Instant::now(), wall: SystemTime::now().into() }
+        Self { anchor_nanos: nanos(), wall: SystemTime::now().into() }
     }
 }
 
@@ -164,8 +183,7 @@ impl Default for MonotonicClock {
 impl Clock for MonotonicClock {
     #[inline]
     fn now(&self) -> Timestamp {
-        let elapsed = self.anchor.elapsed();
-        let micros = elapsed.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(elapsed.subsec_micros()));
+        let micros = nanos().saturating_sub(self.anchor_nanos) / 1000;
         Timestamp::from_micros(self.wall.0.saturating_add(micros))
     }
 }

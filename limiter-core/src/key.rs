@@ -36,7 +36,7 @@ pub trait Key {
     }
 }
 
-/// Bytes of a key under construction; up to 64 of them without an allocation.
+/// Bytes of a key under construction; up to 40 of them without an allocation.
 ///
 /// ```
 /// use limiter_core::{Key, KeyBuf, Limiter};
@@ -61,7 +61,7 @@ pub trait Key {
 /// # }
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct KeyBuf(smallvec::SmallVec<[u8; 64]>);
+pub struct KeyBuf(smallvec::SmallVec<[u8; 40]>);
 
 impl KeyBuf {
     /// An empty buffer.
@@ -72,7 +72,11 @@ impl KeyBuf {
 
     /// The bytes of `key`.
     #[must_use]
+    #[inline]
     pub fn of<K: Key + ?Sized>(key: &K) -> Self {
+        if let Some(bytes) = key.as_bytes() {
+            return Self(smallvec::SmallVec::from_slice(bytes));
+        }
         let mut buf = Self::new();
         key.encode(&mut buf);
         buf
@@ -96,6 +100,7 @@ impl KeyBuf {
 
     /// The bytes so far.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         &self.0
     }

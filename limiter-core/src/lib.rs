@@ -33,6 +33,8 @@ pub use store::SharedStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};
-pub use wait::{Acquire, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture, block_on};
+pub use wait::{
+    Acquire, AcquireAll, AcquireAllFuture, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture, block_on,
+};
 #[cfg(feature = "futures")]
 pub use wait::{LimitedSink, LimitedStream};

@@ -54,7 +54,8 @@ impl RateLimitError {
     }
 
     /// Why it was not sent: [`WaitTooLong`](Error::WaitTooLong), [`NeverFits`](Error::NeverFits),
-    /// [`QueueFull`](Error::QueueFull) or [`Store`](Error::Store).
+    /// [`TimedOut`](Error::TimedOut) behind requests that took too long, [`QueueFull`](Error::QueueFull),
+    /// [`Closed`](Error::Closed) or [`Store`](Error::Store).
     #[must_use]
     pub fn reason(&self) -> &Error {
         &self.reason

@@ -3,6 +3,7 @@
 use crate::{
     Event, PlanError, Status,
     event::Hook,
+    learn::Learning,
     obey::look,
     plan::{Plan, Policy, RequestKey},
     state::{Host, Hosts},
@@ -39,6 +40,7 @@ pub struct Limits<S: Store = MemoryStore> {
     max_pause: Duration,
     restamp: Option<bool>,
     resend: u32,
+    learning: Option<Learning>,
     hook: Hook,
     hosts: Arc<Hosts>,
 }
@@ -67,6 +69,7 @@ impl<S: Store> Limits<S> {
             max_pause: DEFAULT_CAP,
             restamp: None,
             resend: 0,
+            learning: None,
             hook: Hook::default(),
             hosts: Arc::default(),
         }
@@ -312,6 +315,39 @@ impl<S: Store> Limits<S> {
         self
     }
 
+    /// Learns how fast each host may be asked that no rule is for ([`host`](Self::host), [`domain`](Self::domain),
+    /// [`path`](Self::path)): from what it refuses, without being told. Never by default.
+    ///
+    /// Requests to such a host are evenly paced, at first slowly ([`Learning::start`]). The quota given to
+    /// [`new`](Self::new) holds as well, as what is never exceeded. Refused is what was answered with 429 or 503; what was
+    /// answered in any other way was admitted. Each request counts once, whatever its cost; one of cost 0 passes at once and
+    /// teaches nothing. How that goes, and what cannot be learned, is told in
+    /// [`learn`](crate::learn); [`Status::learned`] shows it.
+    ///
+    /// What is learned stays in this process, also where the store is shared: processes that ask the same host come to
+    /// share its limit, each at a pace of its own. Pauses that a server names hold for all of them. Paces are kept by
+    /// this machine's time, whatever the limiter's clock.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::{Limits, learn::Learning};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What one host documents; of all others what they admit, but never above 50 a second.
+    /// let limits = Limits::new(Limiter::parse("sliding_log 50/s")?)
+    ///     .host("api.example.com", Limiter::parse("sliding_log 5/s, 100/min")?)
+    ///     .learn(Learning::default())
+    ///     .checked()?;
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn learn(mut self, learning: Learning) -> Self {
+        self.learning = Some(learning);
+        self
+    }
+
     /// Tells `hook` of waits, pauses, refusals, and of what is sent again or given up. It is called in the requests' own
     /// tasks, and should be quick.
     ///
@@ -406,6 +442,7 @@ async fn status<S: Store>(policy: &Policy<S>, key: &KeyBuf, host: &Host) -> Resu
         last: counted.last,
         answered: counted.answered,
         refused: counted.refused,
+        learned: host.learned(),
     })
 }
 
@@ -441,6 +478,11 @@ impl<S: Store> Limits<S> {
         self.max_pause
     }
 
+    /// What may be learned of the hosts of `policy`, if anything.
+    pub(crate) fn learning_of(&self, policy: &Policy<S>) -> Option<Learning> {
+        self.learning.filter(|_| self.plan.is_default(policy))
+    }
+
     pub(crate) fn resends(&self) -> u32 {
         self.resend
     }
@@ -459,6 +501,7 @@ impl<S: Store> fmt::Debug for Limits<S> {
             .field("max_pause", &self.max_pause)
             .field("restamp", &self.restamp)
             .field("resend", &self.resend)
+            .field("learning", &self.learning)
             .field("hook", &self.hook)
             .field("hosts", &self.hosts)
             .finish_non_exhaustive()

@@ -91,3 +91,22 @@ async fn told_nothing_it_is_admitted_after_the_pause_that_a_429_asks_for() {
         crawl.await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_nothing_many_tasks_are_all_admitted_in_the_end_in_any_generation() {
+    let generations = [Generation::Structured, Generation::DraftB, Generation::DraftA, Generation::Legacy];
+    let fields = generations.map(FieldSet::from).into_iter().chain([FieldSet::NONE]);
+    let crawls = Vec::from_iter(fields.map(|fields| {
+        tokio::spawn(async move {
+            let url = server("sliding_log 4/s", fields).await;
+            let limits = limits("1000/s").resend(30);
+            assert_eq!(statuses(limits.clone(), &url, 5, 3).await, [200; 15], "{fields:?}");
+            let host = limits.status(&url.parse().unwrap()).await.unwrap().unwrap();
+            // Those that came at once at the start are refused; from then on few are.
+            assert!(host.answered == 15 + host.refused && host.refused < 15, "{fields:?}: {host:?}");
+        })
+    }));
+    for crawl in crawls {
+        crawl.await.unwrap();
+    }
+}

@@ -11,8 +11,8 @@ use axum::{
     routing::get,
 };
 use common::{Task, client, eventually, in_line, plain_client, status, waiting};
-use limiter_core::{KeyBuf, Limiter, ManualClock, MemoryStore, Timestamp};
-use limiter_reqwest::{Limits, host_key};
+use limiter_core::{Error, KeyBuf, Limiter, ManualClock, MemoryStore, Timestamp};
+use limiter_reqwest::{Cost, Limits, RateLimitError, host_key};
 use reqwest_middleware::ClientWithMiddleware;
 use std::{
     sync::{Arc, Mutex},
@@ -242,7 +242,7 @@ async fn a_wait_for_the_pace_counts_among_the_longest_allowed() {
     let patient = world.in_line(&us, 3).await;
     let limits = us.limits.clone().max_wait(Duration::from_millis(5250));
     let error = client(limits).get(world.server.uri()).send().await.unwrap_err();
-    let error = limiter_reqwest::RateLimitError::find(&error).unwrap();
+    let error = RateLimitError::find(&error).unwrap();
     assert_eq!(error.needed(), Some(Duration::from_millis(5300)), "{error}");
     assert_eq!(waiting(&us.limits, &world.server.uri()).await, 3);
     patient.iter().for_each(Task::abort);
@@ -263,6 +263,20 @@ async fn a_request_dropped_while_they_come_back_leaves_its_place() {
         assert_eq!(task.await.unwrap(), 200);
     }
     assert_eq!(world.limiter().peek(world.host()).unwrap().remaining(), 8);
+}
+
+#[tokio::test]
+async fn a_cost_that_never_fits_and_one_of_nothing_do_not_wait_for_the_pause() {
+    let world = World::new("sliding_log 10/s").await;
+    let us = world.process();
+    assert_eq!(world.get(&us).await, 429);
+    let patient = world.in_line(&us, 2).await;
+    let costing = |cost| us.client.get(world.server.uri()).with_extension(Cost(cost)).send();
+    let error = costing(11).await.unwrap_err();
+    let reason = RateLimitError::find(&error).unwrap().reason();
+    assert!(matches!(reason, Error::NeverFits { cost: 11, capacity: 10, .. }), "{reason}");
+    assert_eq!(costing(0).await.unwrap().status().as_u16(), 200);
+    patient.iter().for_each(Task::abort);
 }
 
 /// A server that refuses its first request, and when each of the others arrived.

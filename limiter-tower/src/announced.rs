@@ -4,7 +4,7 @@ use crate::{FieldSet, PolicyName};
 use http::HeaderValue;
 use limiter_core::{
     Quota, Rate,
-    http::{Policy, PolicyState},
+    http::{Policy, PolicyState, quota_exceeded},
 };
 use std::{
     collections::HashMap,
@@ -19,6 +19,8 @@ pub(crate) struct Announced {
     rates: Box<[AnnouncedRate]>,
     /// The value of `RateLimit-Policy` where no other policy took part.
     pub(crate) policy_field: Option<HeaderValue>,
+    /// The problem body of a denial where it is one rate's, and no other policy took part.
+    pub(crate) problem: Option<Box<str>>,
 }
 
 /// A rate of the quota, as it is announced.
@@ -77,7 +79,11 @@ impl Announced {
         };
         let policy_field = fields.policy_field(rates.iter().map(AnnouncedRate::policy));
         let policy_field = policy_field.and_then(|(_, value)| HeaderValue::try_from(value).ok());
-        Self { name: name.clone(), fields, rates, policy_field }
+        let problem = match &*rates {
+            [only] => Some(quota_exceeded([&only.name], None).into_boxed_str()),
+            _ => None,
+        };
+        Self { name: name.clone(), fields, rates, policy_field, problem }
     }
 
     /// The state of each of its rates, from what was decided on them. `wait` stands for all of them where none of them

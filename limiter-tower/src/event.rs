@@ -2,7 +2,7 @@
 
 use crate::{PolicyName, announced::Announced, verdict::Verdict};
 use limiter_core::Error;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// A decision as told to [`RateLimitLayer::on_decision`](crate::RateLimitLayer::on_decision): what became of a request,
 /// by which policies. It holds no key.
@@ -13,6 +13,7 @@ pub struct Event<'a> {
     verdict: Option<&'a Verdict>,
     error: Option<&'a Error>,
     parts: &'a [Arc<Announced>],
+    waited: Duration,
 }
 
 /// What became of a request; see [`Event`].
@@ -31,9 +32,13 @@ pub enum Outcome {
     /// It was let in by a layer in shadow mode, or past a shadow policy, which would have refused it.
     WouldDeny,
     /// It was refused by the layer's [`block`](crate::RateLimitLayer::block).
-    Blocked,
-    /// It was refused: the store failed.
+    Forbidden,
+    /// It was refused: its key cannot be had.
+    NoKey,
+    /// It was refused, or passed a layer or policy in shadow mode: the store failed.
     StoreFailed,
+    /// It was let in undecided: the store failed, and the layer [allows](crate::StoreFailure::Allow) that.
+    LetThrough,
 }
 
 impl Outcome {
@@ -46,8 +51,10 @@ impl Outcome {
             Self::NeverFits => "never fits",
             Self::WouldAdmit => "would admit",
             Self::WouldDeny => "would deny",
-            Self::Blocked => "blocked",
+            Self::Forbidden => "forbidden",
+            Self::NoKey => "no key",
             Self::StoreFailed => "store failed",
+            Self::LetThrough => "let through",
         }
     }
 }
@@ -61,16 +68,26 @@ impl fmt::Display for Outcome {
 impl<'a> Event<'a> {
     /// A decision that was made.
     pub(crate) fn decided(outcome: Outcome, verdict: &'a Verdict) -> Self {
-        Self { outcome, verdict: Some(verdict), error: None, parts: verdict.parts() }
+        Self { outcome, verdict: Some(verdict), error: None, parts: verdict.parts(), waited: Duration::ZERO }
     }
 
     /// One that could not be made.
     pub(crate) fn undecided(outcome: Outcome, error: &'a Error, parts: &'a [Arc<Announced>]) -> Self {
-        Self { outcome, verdict: None, error: Some(error), parts }
+        Self { outcome, verdict: None, error: Some(error), parts, waited: Duration::ZERO }
     }
 
-    pub(crate) fn blocked() -> Self {
-        Self { outcome: Outcome::Blocked, verdict: None, error: None, parts: &[] }
+    /// One that no policy was asked about.
+    pub(crate) fn plain(outcome: Outcome) -> Self {
+        Self { outcome, verdict: None, error: None, parts: &[], waited: Duration::ZERO }
+    }
+
+    /// A decision that was made elsewhere, as the store failed.
+    pub(crate) fn because(self, error: &'a Error) -> Self {
+        Self { error: Some(error), ..self }
+    }
+
+    pub(crate) fn waited(self, waited: Duration) -> Self {
+        Self { waited, ..self }
     }
 
     /// What became of the request.
@@ -84,17 +101,24 @@ impl<'a> Event<'a> {
         self.parts.iter().map(|part| &part.name)
     }
 
-    /// The decision over them; `None` where there is none: the request was blocked, its cost can never fit, or the store
-    /// failed.
+    /// The decision over them; `None` where there is none: the request was forbidden or has no key, its cost can
+    /// never fit, or the store failed.
     #[must_use]
     pub fn verdict(&self) -> Option<&'a Verdict> {
         self.verdict
     }
 
-    /// Why nothing could be decided, where that is so.
+    /// Why nothing could be decided, where that is so; beside a verdict, why the store did not decide: this process's
+    /// memory did.
     #[must_use]
     pub fn error(&self) -> Option<&'a Error> {
         self.error
+    }
+
+    /// How long the request waited for its turn; see [`wait_up_to`](crate::RateLimitLayer::wait_up_to).
+    #[must_use]
+    pub fn waited_for(&self) -> Duration {
+        self.waited
     }
 }
 
@@ -108,6 +132,9 @@ impl fmt::Display for Event<'_> {
         if let Some(error) = self.error {
             write!(f, ": {error}")?;
         }
+        if !self.waited.is_zero() {
+            write!(f, ", after a wait of {:?}", self.waited)?;
+        }
         Ok(())
     }
 }
@@ -118,6 +145,7 @@ impl fmt::Debug for Event<'_> {
             .field("outcome", &self.outcome)
             .field("verdict", &self.verdict)
             .field("error", &self.error)
+            .field("waited", &self.waited)
             .finish()
     }
 }

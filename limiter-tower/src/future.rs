@@ -35,17 +35,20 @@ pin_project! {
         Svc: Service<Request<ReqBody>>,
     {
         Asking { ruling: Pin<Box<dyn Future<Output = Ruling> + Send>>, request: Option<Asking<Svc, ReqBody>> },
+        Readying { pass: Option<Pass>, request: Option<Asking<Svc, ReqBody>> },
         Inner { #[pin] future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>> },
         Settling { settling: Settling, verdict: Option<Verdict>, result: Option<Result<Response<ResBody>, Svc::Error>> },
         Own { response: Option<Response<ResBody>> },
     }
 }
 
-/// A request that a store is asked about, and the service that is ready for it.
+/// A request that a store is asked about, and the service that is for it.
 pub(crate) struct Asking<Svc, ReqBody> {
     pub(crate) head: Parts,
     pub(crate) body: ReqBody,
     pub(crate) service: Svc,
+    /// Whether it was polled ready.
+    pub(crate) is_ready: bool,
     pub(crate) answers: Arc<Answers>,
 }
 
@@ -89,7 +92,7 @@ where
                 head.extensions.insert(verdict.clone());
             }
             let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, verdict.filter(|_| is_told && answers.on_admissions), held)
+            ResponseFuture::inner(future, verdict.filter(|_| is_told && answers.on_admissions), held.used())
         }
     }
 }
@@ -107,9 +110,26 @@ where
             let next = match stage.as_mut().project() {
                 StageProjection::Asking { ruling, request } => {
                     let ruling = ready!(ruling.as_mut().poll(cx));
-                    let Some(asking) = request.take() else { return Poll::Pending };
-                    let Asking { head, body, mut service, answers } = asking;
-                    follow(ruling, &mut service, head, body, &answers).stage
+                    match (ruling, request.take()) {
+                        (Ruling::Pass(pass), Some(request)) if !request.is_ready => {
+                            Stage::Readying { pass: Some(pass), request: Some(request) }
+                        }
+                        (ruling, Some(Asking { head, body, mut service, answers, .. })) => {
+                            follow(ruling, &mut service, head, body, &answers).stage
+                        }
+                        (_, None) => return Poll::Pending,
+                    }
+                }
+                StageProjection::Readying { pass, request } => {
+                    let Some(waiting) = request else { return Poll::Pending };
+                    // What was granted is given back where the service fails, or this future is dropped here.
+                    ready!(waiting.service.poll_ready(cx))?;
+                    let (Some(pass), Some(Asking { head, body, mut service, answers, .. })) =
+                        (pass.take(), request.take())
+                    else {
+                        return Poll::Pending;
+                    };
+                    follow(Ruling::Pass(pass), &mut service, head, body, &answers).stage
                 }
                 StageProjection::Inner { future, verdict, held } => {
                     let result = ready!(future.poll(cx));
@@ -159,6 +179,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match self.stage {
             Stage::Asking { .. } => "Asking",
+            Stage::Readying { .. } => "Readying",
             Stage::Inner { .. } => "Inner",
             Stage::Settling { .. } => "Settling",
             Stage::Own { .. } => "Own",

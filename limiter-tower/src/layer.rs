@@ -1,9 +1,10 @@
 //! The layer: what is limited, by which key, at which cost, and how that is told.
 
 use crate::{
-    Event, FieldSet, Policy, PolicyError, PolicyName, RateLimit,
+    Breaker, Event, FieldSet, Policy, PolicyError, PolicyName, RateLimit, StoreFailure,
     announced::AnnouncedByQuota,
     answer::{Answer, Answers, Jitter},
+    failure::Failing,
     key::KeyExtractor,
     policy::When,
 };
@@ -39,10 +40,14 @@ pub(crate) struct Settings<S: Store> {
     pub(crate) policies: Vec<Listed<S>>,
     fields: FieldSet,
     pub(crate) answers: Arc<Answers>,
-    pub(crate) block: Option<Arc<When>>,
-    pub(crate) skip: Option<Arc<When>>,
+    pub(crate) block: Vec<Arc<When>>,
+    pub(crate) skip: Vec<Arc<When>>,
     pub(crate) is_shadow: bool,
+    pub(crate) wait: Option<Duration>,
     pub(crate) hook: Option<Arc<Hook>>,
+    pub(crate) failing: Arc<Failing>,
+    /// Where policies are counted while the store fails.
+    local: MemoryStore,
 }
 
 pub(crate) type Hook = dyn Fn(&Event<'_>) + Send + Sync;
@@ -51,6 +56,8 @@ pub(crate) type Hook = dyn Fn(&Event<'_>) + Send + Sync;
 pub(crate) struct Listed<S: Store> {
     pub(crate) policy: Policy<S>,
     pub(crate) announced: Arc<AnnouncedByQuota>,
+    /// Its limiter while the store fails.
+    pub(crate) local: Limiter,
 }
 
 impl<S: Store> RateLimitLayer<S> {
@@ -69,14 +76,18 @@ impl<S: Store> RateLimitLayer<S> {
     /// ```
     pub fn new(policy: impl Into<Policy<S>>) -> Self {
         let fields = FieldSet::default();
+        let local = MemoryStore::new();
         Self(Arc::new(Settings {
-            policies: vec![Listed::new(policy.into(), fields)],
+            policies: vec![Listed::new(policy.into(), fields, &local)],
             fields,
             answers: Arc::default(),
-            block: None,
-            skip: None,
+            block: Vec::new(),
+            skip: Vec::new(),
             is_shadow: false,
+            wait: None,
             hook: None,
+            failing: Arc::new(Failing::new(StoreFailure::default(), None, Breaker::default())),
+            local,
         }))
     }
 
@@ -105,7 +116,10 @@ impl<S: Store> RateLimitLayer<S> {
     /// name, or there are 64 policies already.
     pub fn policy(self, policy: Policy<S>) -> Result<Self, PolicyError> {
         PolicyError::check(self.0.policies.iter().map(|listed| &listed.policy), &policy)?;
-        Ok(self.with(|settings| settings.policies.push(Listed::new(policy, settings.fields))))
+        Ok(self.with(|settings| {
+            let listed = Listed::new(policy, settings.fields, &settings.local);
+            settings.policies.push(listed);
+        }))
     }
 
     /// Limits each key of the layer's first policy on its own; see [`Policy::key`].
@@ -244,7 +258,7 @@ impl<S: Store> RateLimitLayer<S> {
         self.with_answers(|answers| answers.jitter = Some(Jitter::new(most)))
     }
 
-    /// Lets requests of this kind pass as if there were no layer: health checks, allow lists.
+    /// Lets requests of this kind pass as if there were no layer: health checks, allow lists. Called again, those too.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -257,11 +271,11 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn skip(self, is_free: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|settings| settings.skip = Some(Arc::new(is_free)))
+        self.with(|settings| settings.skip.push(Arc::new(is_free)))
     }
 
-    /// Refuses requests of this kind with 403, before anything else is looked at: block lists. Nothing is taken for
-    /// them, and what [`skip`](Self::skip) says does not let them in.
+    /// Refuses requests of this kind with 403, before anything else is looked at: block lists. Called again, those
+    /// too. Nothing is taken for them, and what [`skip`](Self::skip) says does not let them in.
     ///
     /// To block a single key for a while, see [`Limiter::block`](limiter_core::Limiter::block).
     ///
@@ -277,7 +291,34 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn block(self, is_refused: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|settings| settings.block = Some(Arc::new(is_refused)))
+        self.with(|settings| settings.block.push(Arc::new(is_refused)))
+    }
+
+    /// Lets a request wait for its turn up to `limit` instead of refusing it. One that would wait longer is refused at
+    /// once, with the wait told.
+    ///
+    /// First come, first served on each key. A layer of one policy waits by [`Limiter::acquire`](limiter_core::Limiter::acquire),
+    /// one of several by [`All::acquire`](limiter_core::All::acquire): nothing is held meanwhile, and who waits for one
+    /// key delays nobody on the others. A request that is dropped while it waits leaves the line, and what it was just
+    /// granted is given back. The limiters bound how many wait
+    /// ([`max_waiters`](limiter_core::LimiterBuilder::max_waiters)); one more is refused.
+    ///
+    /// The inner service is polled ready again after the wait: its readiness is not kept from others meanwhile. A
+    /// timeout further out ends waits too; give it more time than `limit`.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/s")?).wait_up_to(Duration::from_millis(250));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_up_to(self, limit: Duration) -> Self {
+        self.with(|settings| settings.wait = Some(limit).filter(|limit| !limit.is_zero()))
     }
 
     /// Decides, counts and tells the [hook](Self::on_decision), but never refuses for a quota, and tells clients
@@ -333,6 +374,49 @@ impl<S: Store> RateLimitLayer<S> {
         self.with(|settings| settings.hook = Some(Arc::new(hook)))
     }
 
+    /// What becomes of requests while the store fails: refused with 503 by default.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{RateLimitLayer, StoreFailure};
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/s")?).on_store_failure(StoreFailure::Allow);
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_store_failure(self, then: StoreFailure) -> Self {
+        self.with_failing(|failing| Failing::new(then, failing.budget, failing.breaker))
+    }
+
+    /// How long a remote store may take to answer, beside its own time budget: with more, it has failed. A wait for
+    /// units is not part of it.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/s")?).time_budget(Duration::from_millis(50));
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn time_budget(self, most: Duration) -> Self {
+        self.with_failing(|failing| Failing::new(failing.then, Some(most), failing.breaker))
+    }
+
+    /// When a remote store that fails is left alone for a while; see [`Breaker`].
+    pub fn breaker(self, breaker: Breaker) -> Self {
+        self.with_failing(|failing| Failing::new(failing.then, failing.budget, breaker))
+    }
+
+    fn with_failing(self, change: impl FnOnce(&Failing) -> Failing) -> Self {
+        self.with(|settings| settings.failing = Arc::new(change(&settings.failing)))
+    }
+
     fn with_answers(self, change: impl FnOnce(&mut Answers)) -> Self {
         self.with(|settings| change(Arc::make_mut(&mut settings.answers)))
     }
@@ -340,7 +424,7 @@ impl<S: Store> RateLimitLayer<S> {
     fn with_first(self, change: impl FnOnce(Policy<S>) -> Policy<S>) -> Self {
         self.with(|settings| {
             if let Some(first) = settings.policies.first_mut() {
-                *first = Listed::new(change(first.policy.clone()), settings.fields);
+                *first = Listed::new(change(first.policy.clone()), settings.fields, &settings.local);
             }
         })
     }
@@ -353,9 +437,9 @@ impl<S: Store> RateLimitLayer<S> {
 }
 
 impl<S: Store> Listed<S> {
-    fn new(policy: Policy<S>, fields: FieldSet) -> Self {
-        let announced = policy.announced(fields);
-        Self { policy, announced }
+    fn new(policy: Policy<S>, fields: FieldSet, local: &MemoryStore) -> Self {
+        let (announced, local) = (policy.announced(fields), policy.local(local));
+        Self { policy, announced, local }
     }
 }
 
@@ -368,7 +452,7 @@ impl<S: Store> Settings<S> {
 
 impl<S: Store> Clone for Listed<S> {
     fn clone(&self) -> Self {
-        Self { policy: self.policy.clone(), announced: Arc::clone(&self.announced) }
+        Self { policy: self.policy.clone(), announced: Arc::clone(&self.announced), local: self.local.clone() }
     }
 }
 

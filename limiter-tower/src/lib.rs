@@ -5,6 +5,7 @@ mod answer;
 #[cfg(feature = "body")]
 mod body;
 mod event;
+mod failure;
 mod future;
 mod key;
 mod layer;
@@ -14,6 +15,15 @@ mod question;
 mod ruling;
 mod service;
 mod throttle;
+#[cfg(feature = "tracing")]
+mod trace;
+#[cfg(not(feature = "tracing"))]
+mod trace {
+    //! Nobody listens.
+    pub(crate) const IS_ON: bool = false;
+
+    pub(crate) fn event(_: &crate::Event<'_>) {}
+}
 mod verdict;
 
 pub use answer::{Answer, Format, Reason, Refusal, exposed_headers};
@@ -23,6 +33,7 @@ pub use body::{
     ThrottleResponseBodyFuture, ThrottleResponseBodyLayer, ThrottledBody,
 };
 pub use event::{Event, Outcome};
+pub use failure::{Breaker, StoreFailure};
 pub use future::ResponseFuture;
 pub use key::{
     ClientAddr, CookieKey, ExtensionKey, Global, HeaderKey, IPV6_PREFIX_BITS, IntoKey, KeyError, KeyExtractor,

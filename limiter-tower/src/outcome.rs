@@ -1,6 +1,6 @@
 //! What is put right once the response is known: refunds, charges by outcome, true costs.
 
-use crate::verdict::Verdict;
+use crate::{failure::within, verdict::Verdict};
 use http::{Response, StatusCode, response::Parts};
 use limiter_core::{Decision, Error, Permit, Store};
 use smallvec::SmallVec;
@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 /// What a request really cost: a response extension, for policies with
@@ -70,21 +71,55 @@ impl Rules {
 pub(crate) trait Held: Send {
     /// Begins to put right what the response tells.
     fn settle(self: Box<Self>, response: &Parts) -> Settling;
+
+    /// Gives everything back: the request was never passed on.
+    fn give_back(self: Box<Self>);
 }
 
 /// The permits of a request, each with its place among the policies that took part.
-pub(crate) struct Permits<S: Store>(pub(crate) SmallVec<[(usize, Permit<S>, Rules); 1]>);
+pub(crate) struct Permits<S: Store> {
+    pub(crate) permits: SmallVec<[(usize, Permit<S>, Rules); 1]>,
+    /// How long the store may take for each.
+    pub(crate) budget: Option<Duration>,
+}
 
 impl<S: Store> Held for Permits<S> {
     fn settle(self: Box<Self>, response: &Parts) -> Settling {
         let mut calls: Vec<Call> = Vec::new();
-        for (place, permit, rules) in self.0 {
+        for (place, permit, rules) in self.permits {
             let true_cost = rules.true_cost(permit.cost(), response);
             if true_cost != permit.cost() {
-                calls.push((place, Box::pin(permit.settle(true_cost))));
+                calls.push((place, Box::pin(within(self.budget, permit.settle(true_cost)))));
             }
         }
         Settling { calls, settled: Vec::new() }
+    }
+
+    fn give_back(self: Box<Self>) {
+        self.permits.into_iter().for_each(|(_, permit, _)| permit.refund_detached());
+    }
+}
+
+/// What was granted to a request that is still to be passed on: given back should that never happen.
+#[derive(Default)]
+pub(crate) struct Granted(Option<Box<dyn Held>>);
+
+impl Granted {
+    pub(crate) fn new(held: Option<Box<dyn Held>>) -> Self {
+        Self(held)
+    }
+
+    /// It is passed on now.
+    pub(crate) fn used(mut self) -> Option<Box<dyn Held>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            held.give_back();
+        }
     }
 }
 

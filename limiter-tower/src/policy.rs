@@ -7,7 +7,7 @@ use crate::{
     outcome::Rules,
 };
 use http::{request::Parts, response};
-use limiter_core::{Limiter, MemoryStore, Store};
+use limiter_core::{Limiter, MemoryStore, Quota, Store};
 use std::{error::Error, fmt, sync::Arc};
 
 /// A limiter with a name, a key, a cost and the requests it is for: one of the policies of a
@@ -43,6 +43,7 @@ pub struct Policy<S: Store = MemoryStore> {
     pub(crate) when: Option<Arc<When>>,
     pub(crate) rules: Rules,
     pub(crate) is_shadow: bool,
+    local_quota: Option<Quota>,
 }
 
 pub(crate) type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
@@ -53,7 +54,16 @@ impl<S: Store> Policy<S> {
     ///
     /// The name is what clients are told; the limiter's own name is that of its states in the store.
     pub fn new(name: PolicyName, limiter: Limiter<S>) -> Self {
-        Self { name, limiter, key: Arc::new(Global), cost: None, when: None, rules: Rules::default(), is_shadow: false }
+        Self {
+            name,
+            limiter,
+            key: Arc::new(Global),
+            cost: None,
+            when: None,
+            rules: Rules::default(),
+            is_shadow: false,
+            local_quota: None,
+        }
     }
 
     /// Limits each key on its own: a closure over the request's head, or a ready-made extractor. In a request without
@@ -243,6 +253,36 @@ impl<S: Store> Policy<S> {
         &self.limiter
     }
 
+    /// The quota of each key in this process while the store fails, for
+    /// [`StoreFailure::DecideLocally`](crate::StoreFailure::DecideLocally): the limiter's own by default. Of n processes
+    /// each lets that in; an n-th of the quota each keeps all of them within it.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::{Policy, PolicyName};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let policy = Policy::new(PolicyName::new("api")?, Limiter::parse("100/s")?).local_quota("25/s".parse()?);
+    /// # let _ = policy;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn local_quota(self, quota: Quota) -> Self {
+        Self { local_quota: Some(quota), ..self }
+    }
+
+    /// Its limiter while the store fails.
+    pub(crate) fn local(&self, store: &MemoryStore) -> Limiter {
+        let builder = match &self.local_quota {
+            Some(quota) => Limiter::builder(quota.clone()),
+            None => {
+                let limiter = self.limiter.clone(); // whose quota may change
+                Limiter::by_key(move |key| limiter.quota_of(key))
+            }
+        };
+        builder.name(self.limiter.name()).store(store.clone()).build()
+    }
+
     pub(crate) fn named(self, name: PolicyName) -> Self {
         Self { name, ..self }
     }
@@ -269,6 +309,7 @@ impl<S: Store> Clone for Policy<S> {
             when: self.when.clone(),
             rules: self.rules.clone(),
             is_shadow: self.is_shadow,
+            local_quota: self.local_quota.clone(),
         }
     }
 }

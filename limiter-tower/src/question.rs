@@ -4,12 +4,13 @@ use crate::{
     KeyError,
     announced::Announced,
     layer::Settings,
-    outcome::{Held, Permits},
+    outcome::{Held, Permits, Rules},
+    verdict::Verdict,
 };
 use http::request::Parts;
-use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Store};
+use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Store};
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The policies that take part in a request.
 pub(crate) struct Question<S: Store> {
@@ -66,8 +67,8 @@ impl<S: Store> Group<S> {
             listed.policy.limiter.with_quota_of(&part.key, |quota| listed.announced.of(quota))
         };
         let announced = parts.iter().map(announced).collect();
-        let has_rules = |part: &Part| !settings.policies[part.place].policy.rules.is_empty();
-        let all = (parts.len() > 1 || parts.iter().any(has_rules)).then(|| {
+        let has_rules = |part: &Part| !settings.rules(part).is_empty();
+        let all = (parts.len() > 1 || settings.waits() || parts.iter().any(has_rules)).then(|| {
             let ask = |part: &Part| settings.limiter(part).on(&part.key).cost(part.cost);
             Box::new(Limiter::all(parts.iter().map(ask)))
         });
@@ -97,21 +98,65 @@ impl<S: Store> Group<S> {
         }
     }
 
-    /// What is to be put right once the response is there, if any of the policies has rules for it.
-    pub(crate) fn held(&self, settings: &Settings<S>, decision: &Decision) -> Option<Box<dyn Held>> {
-        let mut permits = SmallVec::new();
-        for (place, ask) in self.all.as_ref()?.asks().iter().enumerate() {
-            let rules = &settings.policies[self.parts.get(place)?.place].policy.rules;
-            if !rules.is_empty() {
-                permits.push((place, ask.permit(decision)?, rules.clone()));
+    /// Waits for its turn, up to `limit`; the decision that let it in, and what it took.
+    pub(crate) async fn wait(
+        &self,
+        settings: &Settings<S>,
+        limit: Duration,
+    ) -> Result<(Decision, Box<dyn Held>), Error> {
+        let permits = match (&self.all, &*self.parts) {
+            // Only where nobody waits for several keys at once, whom it would overtake.
+            (_, [part]) if settings.policies.len() == 1 => {
+                vec![settings.limiter(part).acquire(&part.key).cost(part.cost).timeout(limit).await?]
             }
-        }
-        (!permits.is_empty()).then(|| Box::new(Permits(permits)) as Box<dyn Held>)
+            (Some(all), _) => all.acquire().timeout(limit).await?,
+            (None, _) => return Err(Error::NothingAsked),
+        };
+        let decision = permits.first().ok_or(Error::NothingAsked)?.decision().clone();
+        Ok((decision, self.hold(settings, permits.into_iter().map(Some))))
+    }
+
+    /// The decision of this process's memory, in the place of a store that fails.
+    pub(crate) fn decide_locally(&self, settings: &Settings<S>) -> Result<(Verdict, Option<Box<dyn Held>>), Error> {
+        let local = |part: &Part| &settings.policies[part.place].local;
+        let all = Limiter::all(self.parts.iter().map(|part| local(part).on(&part.key).cost(part.cost)));
+        let decision = all.check()?;
+        let announced = |part: &Part| {
+            let by_quota = &settings.policies[part.place].announced;
+            local(part).with_quota_of(&part.key, |quota| by_quota.of(quota))
+        };
+        let verdict = Verdict::new(decision, self.parts.iter().map(announced).collect());
+        let has_rules = self.parts.iter().any(|part| !settings.rules(part).is_empty());
+        let permits = || all.asks().iter().map(|ask| ask.permit(verdict.decision()));
+        let held = (verdict.allowed() && has_rules).then(|| self.hold(settings, permits()));
+        Ok((verdict, held))
+    }
+
+    /// What is to be put right once the response is there, or given back should the request never be passed on.
+    pub(crate) fn held(&self, settings: &Settings<S>, decision: &Decision) -> Option<Box<dyn Held>> {
+        let all = self.all.as_ref()?;
+        let is_needed = settings.waits() || self.parts.iter().any(|part| !settings.rules(part).is_empty());
+        is_needed.then(|| self.hold(settings, all.asks().iter().map(|ask| ask.permit(decision))))
+    }
+
+    fn hold<T: Store>(
+        &self,
+        settings: &Settings<S>,
+        permits: impl Iterator<Item = Option<Permit<T>>>,
+    ) -> Box<dyn Held> {
+        let permits = self.parts.iter().zip(permits).enumerate();
+        let permits =
+            permits.filter_map(|(place, (part, permit))| Some((place, permit?, settings.rules(part).clone())));
+        Box::new(Permits { permits: permits.collect(), budget: settings.failing.budget })
     }
 }
 
 impl<S: Store> Settings<S> {
     fn limiter(&self, part: &Part) -> &Limiter<S> {
         &self.policies[part.place].policy.limiter
+    }
+
+    fn rules(&self, part: &Part) -> &Rules {
+        &self.policies[part.place].policy.rules
     }
 }

@@ -1,17 +1,21 @@
 //! What becomes of a request: from the decision, by the layer's settings.
 
 use crate::{
-    KeyError,
+    KeyError, StoreFailure,
     announced::Announced,
     event::{Event, Outcome},
     layer::Settings,
-    outcome::Held,
+    outcome::Granted,
     question::{Group, Question},
+    trace,
     verdict::Verdict,
 };
 use limiter_core::{Decision, Error, Store};
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What becomes of a request.
 pub(crate) enum Ruling {
@@ -40,64 +44,142 @@ pub(crate) struct Pass {
     pub(crate) verdict: Option<Verdict>,
     /// Whether the client is told of it.
     pub(crate) is_told: bool,
-    pub(crate) held: Option<Box<dyn Held>>,
+    pub(crate) held: Granted,
 }
 
 impl<S: Store> Settings<S> {
-    /// The ruling where the store is in this process.
-    pub(crate) fn rule_now(&self, question: &Question<S>) -> Ruling {
+    /// The ruling where the store is in this process; `None` where the request is to [wait](Self::rule_waiting).
+    pub(crate) fn rule_now(&self, question: &Question<S>) -> Option<Ruling> {
         let ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
-            Some(group) => self.conclude(group, group.decide_now(self)),
+            Some(group) => {
+                let decided = group.decide_now(self);
+                if self.waits() && decided.as_ref().is_ok_and(|denial| self.may_wait(denial)) {
+                    return None;
+                }
+                self.conclude(group, decided)
+            }
         };
         if let Ruling::Pass(_) = ruling {
             for shadow in &question.shadows {
                 self.tell_shadow(shadow, shadow.decide_now(self));
             }
         }
-        ruling
+        Some(ruling)
     }
 
     /// The ruling on any store.
     pub(crate) async fn rule(&self, question: Question<S>) -> Ruling {
         let ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
-            Some(group) => self.conclude(group, group.decide(self).await),
+            Some(group) => self.conclude(group, self.ask(group).await),
         };
+        self.pass_shadows(ruling, &question).await
+    }
+
+    /// The ruling once the request's turn has come, or where that would take too long.
+    pub(crate) async fn rule_waiting(&self, question: Question<S>) -> Ruling {
+        let Some(group) = &question.group else {
+            return self.pass_shadows(Ruling::Pass(Pass::default()), &question).await;
+        };
+        let since = Instant::now();
+        let limit = self.wait.unwrap_or_default();
+        let waited = match self.is_local() {
+            true => group.wait(self, limit).await,
+            false => self.failing.ask(limit, group.wait(self, limit)).await,
+        };
+        let ruling = match waited {
+            Ok((decision, held)) => self.admit(group, decision, Granted::new(Some(held)), since.elapsed()),
+            // The store says what is so now, and how long it will be.
+            Err(Error::WaitTooLong { .. } | Error::QueueFull { .. }) => self.conclude(group, self.ask(group).await),
+            Err(error) => self.conclude(group, Err(error)),
+        };
+        self.pass_shadows(ruling, &question).await
+    }
+
+    async fn pass_shadows(&self, ruling: Ruling, question: &Question<S>) -> Ruling {
         if let Ruling::Pass(_) = ruling {
             for shadow in &question.shadows {
-                self.tell_shadow(shadow, shadow.decide(self).await);
+                self.tell_shadow(shadow, self.ask(shadow).await);
             }
         }
         ruling
     }
 
+    /// The decision of a store, unless it fails.
+    async fn ask(&self, group: &Group<S>) -> Result<Decision, Error> {
+        match self.is_local() {
+            true => group.decide(self).await,
+            false => self.failing.ask(Duration::ZERO, group.decide(self)).await,
+        }
+    }
+
+    /// Whether requests wait instead of being refused.
+    pub(crate) fn waits(&self) -> bool {
+        self.wait.is_some() && !self.is_shadow
+    }
+
+    fn may_wait(&self, denial: &Decision) -> bool {
+        !denial.allowed() && denial.retry_after().is_some_and(|wait| self.wait.is_some_and(|most| wait <= most))
+    }
+
     /// What follows from a decision, or from there being none.
     fn conclude(&self, group: &Group<S>, decided: Result<Decision, Error>) -> Ruling {
-        let parts = group.announced();
         if self.is_shadow {
             let verdict = self.tell_shadow(group, decided);
-            let held = verdict.as_ref().and_then(|verdict| group.held(self, verdict.decision()));
+            let held = verdict.as_ref().filter(|verdict| verdict.allowed());
+            let held = Granted::new(held.and_then(|verdict| group.held(self, verdict.decision())));
             return Ruling::Pass(Pass { verdict, is_told: false, held });
         }
         match decided {
             Ok(decision) if decision.allowed() => {
-                let held = group.held(self, &decision);
-                let verdict = Verdict::new(decision, parts);
-                self.tell(|| Event::decided(Outcome::Admitted, &verdict));
-                Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held })
+                let held = Granted::new(group.held(self, &decision));
+                self.admit(group, decision, held, Duration::ZERO)
             }
             Ok(denial) => {
-                let verdict = Verdict::new(denial, parts);
+                let verdict = Verdict::new(denial, group.announced());
                 self.tell(|| Event::decided(Outcome::Denied, &verdict));
                 Ruling::Refuse(Refused::Denied(verdict))
             }
+            Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::Allow => {
+                let parts = group.announced();
+                self.tell(|| Event::undecided(Outcome::LetThrough, &error, &parts));
+                Ruling::Pass(Pass::default())
+            }
+            Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::DecideLocally => {
+                self.decide_locally(group, &error)
+            }
             Err(error) => {
-                let outcome = undecided(&error);
-                self.tell(|| Event::undecided(outcome, &error, &parts));
+                let parts = group.announced();
+                self.tell(|| Event::undecided(undecided(&error), &error, &parts));
                 Ruling::Refuse(Refused::Undecided { error, parts })
             }
         }
+    }
+
+    /// What this process's memory decides in the place of the store.
+    fn decide_locally(&self, group: &Group<S>, failed: &Error) -> Ruling {
+        match group.decide_locally(self) {
+            Ok((verdict, held)) if verdict.allowed() => {
+                self.tell(|| Event::decided(Outcome::Admitted, &verdict).because(failed));
+                Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held: Granted::new(held) })
+            }
+            Ok((verdict, _)) => {
+                self.tell(|| Event::decided(Outcome::Denied, &verdict).because(failed));
+                Ruling::Refuse(Refused::Denied(verdict))
+            }
+            Err(error) => {
+                let parts = group.announced();
+                self.tell(|| Event::undecided(undecided(&error), &error, &parts));
+                Ruling::Refuse(Refused::Undecided { error, parts })
+            }
+        }
+    }
+
+    fn admit(&self, group: &Group<S>, decision: Decision, held: Granted, waited: Duration) -> Ruling {
+        let verdict = Verdict::new(decision, group.announced());
+        self.tell(|| Event::decided(Outcome::Admitted, &verdict).waited(waited));
+        Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held })
     }
 
     /// Tells the hook what would have become of the request.
@@ -122,8 +204,10 @@ impl<S: Store> Settings<S> {
     }
 
     pub(crate) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
-        if let Some(hook) = &self.hook {
-            hook(&event());
+        if trace::IS_ON || self.hook.is_some() {
+            let event = event();
+            trace::event(&event);
+            self.hook.iter().for_each(|hook| hook(&event));
         }
     }
 }

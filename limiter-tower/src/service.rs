@@ -1,7 +1,7 @@
 //! The service: one decision a request, made in `call`.
 
 use crate::{
-    event::Event,
+    event::{Event, Outcome},
     future::{Asking, ResponseFuture, follow},
     layer::Settings,
     question::Question,
@@ -64,26 +64,38 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
         let settings = &self.settings;
-        if settings.block.as_ref().is_some_and(|is_refused| is_refused(&head)) {
-            settings.tell(Event::blocked);
+        if settings.block.iter().any(|is_refused| is_refused(&head)) {
+            settings.tell(|| Event::plain(Outcome::Forbidden));
             return ResponseFuture::own(settings.answers.to(&head, &Refused::Forbidden));
         }
-        if settings.skip.as_ref().is_some_and(|is_free| is_free(&head)) {
+        if settings.skip.iter().any(|is_free| is_free(&head)) {
             return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
         }
         let question = match Question::new(settings, &head) {
             Ok(question) => question,
-            Err(error) => return ResponseFuture::own(settings.answers.to(&head, &Refused::NoKey(error))),
+            Err(error) => {
+                settings.tell(|| Event::plain(Outcome::NoKey));
+                return ResponseFuture::own(settings.answers.to(&head, &Refused::NoKey(error)));
+            }
         };
-        if settings.is_local() {
-            return follow(settings.rule_now(&question), &mut self.inner, head, body, &settings.answers);
+        if settings.is_local()
+            && let Some(ruling) = settings.rule_now(&question)
+        {
+            return follow(ruling, &mut self.inner, head, body, &settings.answers);
         }
         let (settings, answers) = (Arc::clone(settings), Arc::clone(&settings.answers));
-        let ruling = Box::pin(async move { settings.rule(question).await });
         // The service that was polled ready goes along; its clone stays, to be polled for the next request.
         let clone = self.inner.clone();
-        let service = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::asking(ruling, Asking { head, body, service, answers })
+        let ready = std::mem::replace(&mut self.inner, clone);
+        if settings.waits() {
+            // Who waits keeps no readiness from others: it is polled again when its turn has come.
+            let service = self.inner.clone();
+            drop(ready);
+            let ruling = Box::pin(async move { settings.rule_waiting(question).await });
+            return ResponseFuture::asking(ruling, Asking { head, body, service, is_ready: false, answers });
+        }
+        let ruling = Box::pin(async move { settings.rule(question).await });
+        ResponseFuture::asking(ruling, Asking { head, body, service: ready, is_ready: true, answers })
     }
 }
 

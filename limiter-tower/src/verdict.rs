@@ -88,7 +88,7 @@ impl Verdict {
             let (decision, demand) = settled.map_or((&self.decision, place), |(_, decision)| (decision, 0));
             let rates = decision.rates().iter().filter(move |rate| rate.demand() == demand);
             let by_rates = rates.clone().any(|rate| !rate.retry_after().is_zero());
-            let is_denied = decision.denied().any(|denied| denied == demand);
+            let is_denied = !decision.allowed() && decision.denied().any(|denied| denied == demand);
             part.states(rates, if is_denied && !by_rates { decision.retry_after() } else { None })
         })
     }

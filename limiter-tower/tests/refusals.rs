@@ -33,6 +33,7 @@ struct Refused {
     too_large: Response<String>,
     failed: Response<String>,
     no_key: Response<String>,
+    forbidden: Response<String>,
 }
 
 impl Refused {
@@ -55,18 +56,19 @@ impl Refused {
         let nobody =
             |_: &Parts| Err::<u64, _>(KeyError::new("no \"tenant\"\r\n100%").with_status(StatusCode::FORBIDDEN));
         let no_key = send(&search().key(nobody).answer(answer()), request()).await;
-        Self { over, blocked, too_large, failed, no_key }
+        let forbidden = send(&search().block(|_| true).answer(answer()), request()).await;
+        Self { over, blocked, too_large, failed, no_key, forbidden }
     }
 
-    fn all(&self) -> [&Response<String>; 5] {
-        [&self.over, &self.blocked, &self.too_large, &self.failed, &self.no_key]
+    fn all(&self) -> [&Response<String>; 6] {
+        [&self.over, &self.blocked, &self.too_large, &self.failed, &self.no_key, &self.forbidden]
     }
 }
 
 #[tokio::test]
 async fn every_format_has_the_same_status_and_header_fields() {
     let problems = Refused::new(Format::Problem).await;
-    assert_eq!(problems.all().map(|answer| answer.status().as_u16()), [429, 429, 413, 503, 403]);
+    assert_eq!(problems.all().map(|answer| answer.status().as_u16()), [429, 429, 413, 503, 403, 403]);
     for format in [Format::Text, Format::Json, Format::Grpc, Format::ByRequest] {
         let refused = Refused::new(format).await;
         for (answer, problem) in refused.all().into_iter().zip(problems.all()) {
@@ -93,6 +95,7 @@ async fn plain_text_is_a_sentence() {
     assert!(too_large.contains("cost of 4") && too_large.contains("at most 1"), "{too_large}");
     assert_eq!(refused.failed.body(), "Requests cannot be counted at the moment.\n");
     assert_eq!(refused.no_key.body(), "no \"tenant\"\r\n100%\n");
+    assert_eq!(refused.forbidden.body(), "Requests like this one are blocked.\n");
 }
 
 #[tokio::test]
@@ -112,6 +115,7 @@ async fn json_has_what_a_program_needs() {
     let failed =
         json!({ "error": "temporary_reduced_capacity", "message": "Requests cannot be counted at the moment." });
     assert_eq!(body(&refused.failed), failed);
+    assert_eq!(body(&refused.forbidden)["error"], "forbidden");
     assert_eq!(body(&refused.no_key), json!({ "error": "no_key", "message": "no \"tenant\"\r\n100%" }));
 }
 
@@ -141,6 +145,7 @@ async fn grpc_is_a_status_that_tonic_reads() {
     assert_eq!(refused.too_large.headers()["grpc-retry-pushback-ms"], "-1", "waiting is no use");
 
     assert_eq!(status(&refused.failed).code(), Code::Unavailable);
+    assert_eq!(status(&refused.forbidden).code(), Code::PermissionDenied);
     let no_key = status(&refused.no_key);
     assert_eq!((no_key.code(), no_key.message()), (Code::PermissionDenied, "no \"tenant\"\r\n100%"));
     assert_eq!(refused.no_key.headers()["grpc-message"], "no \"tenant\"%0D%0A100%25", "nothing ends a header");
@@ -186,6 +191,7 @@ async fn a_hook_is_told_everything_and_makes_any_response() {
             Reason::CostTooLarge { cost, capacity, .. } => format!("{cost} of {capacity}"),
             Reason::StoreFailed(error) => format!("failed: {error}"),
             Reason::NoKey(error) => format!("no key: {}", error.status()),
+            Reason::Forbidden => "forbidden".to_owned(),
             _ => unreachable!("no other reason"),
         };
         let violated: Vec<_> = refusal.violated().map(PolicyName::as_str).collect();
@@ -205,6 +211,7 @@ async fn a_hook_is_told_everything_and_makes_any_response() {
     assert_eq!(refused.blocked.body(), "/path 429 blocked for 90 s [\"default\"] Some(90)");
     assert_eq!(refused.too_large.body(), "/path 413 4 of 1 [] None");
     assert!(refused.failed.body().starts_with("/path 503 failed: "), "{}", refused.failed.body());
+    assert_eq!(refused.forbidden.body(), "/path 403 forbidden [] None");
     assert_eq!(refused.no_key.body(), "/path 403 no key: 403 Forbidden [] None");
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Bank, KeyState, Level, Meter, state::with_cells};
 use crate::{Decision, Quota, Rate, RateState, clock::Timestamp};
+use smallvec::SmallVec;
 
 /// What a decision does with the units it finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +76,52 @@ pub(crate) fn decide_one<M: Meter>(
     let level = meter.level(state, at);
     let next_unit = if level.remaining > 0 { 0 } else { meter.wait(state, at, 1) };
     Decision::of_one(now, wait, RateState::new(0, rate, level, wait.unwrap_or(0), next_unit))
+}
+
+/// All that a key has, one rate's state without a block, beside a demand on it.
+pub(crate) struct Single<'a, M: Meter> {
+    pub(crate) meter: &'a M,
+    pub(crate) rate: &'a Rate,
+    pub(crate) state: M::State,
+    pub(crate) cost: u64,
+}
+
+/// [`decide`] on several such keys: the same answer in fewer steps.
+pub(crate) fn decide_singles<M: Meter>(singles: &mut [Single<'_, M>], now: Timestamp, mode: Mode) -> Decision {
+    let at = now.as_micros();
+    let mut decision = Decision::with_rates(now, singles.len());
+    let mut waits: SmallVec<[u64; 8]> = SmallVec::new();
+    for (index, single) in singles.iter().enumerate() {
+        let wait = single.wait(at);
+        decision.add_wait(index, wait);
+        waits.push(wait.unwrap_or(0));
+    }
+    if mode == Mode::Take && decision.could_fit() {
+        let admitted = decision.allowed();
+        for single in singles.iter_mut().filter(|single| single.cost > 0) {
+            if admitted {
+                single.meter.take(&mut single.state, at, single.cost);
+            } else if single.meter.is_ahead(&single.state, at) {
+                single.meter.take(&mut single.state, at, 0);
+            }
+        }
+    }
+    for (index, (single, wait)) in singles.iter().zip(waits).enumerate() {
+        let level = single.meter.level(&single.state, at);
+        let next_unit = if level.remaining > 0 { 0 } else { single.meter.wait(&single.state, at, 1) };
+        decision.add_rate(RateState::new(index, single.rate, level, wait, next_unit));
+    }
+    decision
+}
+
+impl<M: Meter> Single<'_, M> {
+    fn wait(&self, at: u64) -> Option<u64> {
+        match self.cost {
+            0 => Some(0),
+            cost if cost > self.meter.capacity() => None,
+            cost => Some(self.meter.wait(&self.state, at, cost)),
+        }
+    }
 }
 
 /// The time until the view's cost fits; `None` if it never can.

@@ -52,8 +52,8 @@ mod sliding_log;
 mod sliding_window;
 mod state;
 
-pub(crate) use decide::decide_one;
 pub use decide::{Mode, View, decide};
+pub(crate) use decide::{Single, decide_one, decide_singles};
 pub(crate) use fixed_window::FixedWindow;
 pub(crate) use gcra::Gcra;
 pub(crate) use projection::Projection;

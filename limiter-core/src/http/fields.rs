@@ -255,12 +255,18 @@ fn integer_len(number: u64) -> usize {
 }
 
 fn push_integer(out: &mut String, number: u64) {
-    let number = number.min(MAX_INTEGER);
-    if number >= 10 {
-        push_integer(out, number / 10);
+    let mut rest = number.min(MAX_INTEGER);
+    let mut digits = [b'0'; 15];
+    let mut start = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit += (rest % 10).to_le_bytes()[0];
+        rest /= 10;
+        start -= 1;
+        if rest == 0 {
+            break;
+        }
     }
-    let digit = u8::try_from(number % 10).unwrap_or_default();
-    out.push(char::from(b'0' + digit));
+    out.push_str(std::str::from_utf8(&digits[start..]).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{Core, Limiter, core::Planned};
 use crate::{
-    Decision, Error, Key, KeyBuf, MemoryStore, Permit,
+    AcquireAll, Decision, Error, Key, KeyBuf, MemoryStore, Permit, Quota,
     store::{Demand, LocalStore, Store},
 };
 use smallvec::SmallVec;
@@ -92,6 +92,22 @@ impl<S: Store> Ask<S> {
         decision.allowed().then(granted)
     }
 
+    pub(crate) fn core(&self) -> &Arc<Core<S>> {
+        &self.core
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.key.as_slice()
+    }
+
+    pub(crate) fn units(&self) -> u64 {
+        self.cost
+    }
+
+    pub(crate) fn quota(&self) -> Quota {
+        self.core.quota(self.bytes())
+    }
+
     /// The name of the limiter asked.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -112,9 +128,14 @@ impl<S: Store> All<S> {
     /// [`Error::NeverFits`] for a cost above its quota's capacity, with the part it is of; [`Error::DuplicateKey`] where
     /// two parts name the same key of the same limiter; [`Error::TooManyDemands`]; [`Error::Store`].
     pub async fn check_async(&self) -> Result<Decision, Error> {
+        self.take(false).await
+    }
+
+    /// Takes all of it if all of it is there; past those who wait for several keys where its turn among them `has_come`.
+    pub(crate) async fn take(&self, has_come: bool) -> Result<Decision, Error> {
         let (first, planned) = self.planned()?;
         let demands = self.demands(&planned);
-        let waiters = self.first_behind_waiters();
+        let waiters = self.first_behind_waiters(has_come);
         let decision = match waiters {
             None => Store::take(&first.store, &demands, first.clock()).await?,
             Some(_) => Store::peek(&first.store, &demands, first.clock()).await?,
@@ -135,12 +156,12 @@ impl<S: Store> All<S> {
     }
 
     /// The first part's limiter, and each part's quota, where the parts can be decided together.
-    fn planned(&self) -> Result<(&Core<S>, SmallVec<[Planned; 4]>), Error> {
+    fn planned(&self) -> Result<(&Core<S>, SmallVec<[Planned<'_>; 4]>), Error> {
         let first = self.asks.first().ok_or(Error::NothingAsked)?;
         if self.asks.iter().any(|ask| !ask.core.store.is_same(&first.core.store)) {
             return Err(Error::SeveralStores);
         }
-        let planned: SmallVec<[Planned; 4]> =
+        let planned: SmallVec<[Planned<'_>; 4]> =
             self.asks.iter().map(|ask| ask.core.planned(ask.key.as_slice())).collect();
         for (place, (ask, Planned { quota, .. })) in self.asks.iter().zip(&planned).enumerate() {
             if ask.cost > quota.capacity() {
@@ -150,12 +171,52 @@ impl<S: Store> All<S> {
         Ok((&first.core, planned))
     }
 
-    fn demands<'a>(&'a self, planned: &'a [Planned]) -> SmallVec<[Demand<'a>; 4]> {
+    fn demands<'a>(&'a self, planned: &'a [Planned<'_>]) -> SmallVec<[Demand<'a>; 4]> {
         self.asks.iter().zip(planned).map(|(ask, planned)| planned.demand(ask.key.as_slice(), ask.cost)).collect()
     }
 
-    fn first_behind_waiters(&self) -> Option<usize> {
-        self.asks.iter().position(|ask| ask.cost > 0 && ask.core.queues.has_refused(ask.key.as_slice()))
+    fn first_behind_waiters(&self, has_come: bool) -> Option<usize> {
+        self.asks.iter().position(|ask| {
+            let (queues, key) = (&ask.core.queues, ask.key.as_slice());
+            ask.cost > 0 && if has_come { queues.has_line(key) } else { queues.has_refused(key) }
+        })
+    }
+
+    /// The first part that others wait for together with other keys.
+    pub(crate) fn first_behind_turns(&self) -> Option<usize> {
+        self.asks.iter().position(|ask| ask.cost > 0 && ask.core.queues.has_turns(ask.key.as_slice()))
+    }
+
+    /// Takes all of it, and waits for it where it must: await the request, or call [`blocking`](AcquireAll::blocking).
+    /// The permits are in the order of the parts.
+    ///
+    /// Nothing is held while it waits: each attempt is one step of the store over all parts. Who is refused stands in the
+    /// line of the key that refused it, in this process, and goes to the end of another's when that refuses it; first come,
+    /// first served in each, and waiting on one key delays nobody on the others. A check does not overtake those who
+    /// stand there; an [`acquire`](Limiter::acquire) of a single key does: let all who share a key ask in one way.
+    ///
+    /// ```
+    /// use limiter_core::{Limiter, MemoryStore};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let host = Limiter::builder("100/s burst 1".parse()?).name("host").store(store.clone()).build();
+    /// let overall = Limiter::builder("1000/s".parse()?).name("overall").store(store).build();
+    /// for _ in 0..3 {
+    ///     let both = Limiter::all([host.on("example.com"), overall.on(())]);
+    ///     let _permits = both.acquire().timeout(Duration::from_secs(1)).await?; // 10 ms apart
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`check_async`](Self::check_async), and those of waiting: [`Error::WaitTooLong`] at once where the units
+    /// cannot be there in time, or as soon as that shows; [`Error::TimedOut`], [`Error::QueueFull`], [`Error::Closed`].
+    pub fn acquire(&self) -> AcquireAll<S> {
+        AcquireAll::new(self.clone())
     }
 }
 
@@ -165,7 +226,11 @@ impl<S: LocalStore> All<S> {
     /// # Errors
     /// As [`check_async`](Self::check_async).
     pub fn check(&self) -> Result<Decision, Error> {
-        self.blocking().check()
+        if self.first_behind_waiters(false).is_some() {
+            return self.blocking().check(); // denied at once, for their sake
+        }
+        let (first, planned) = self.planned()?;
+        Ok(LocalStore::take(&first.store, &self.demands(&planned), first.clock())?)
     }
 
     /// What [`check`](Self::check) would answer if nobody waited; takes nothing.

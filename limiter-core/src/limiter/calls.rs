@@ -80,7 +80,7 @@ impl<S: Store> Limiter<S> {
     }
 
     /// The key's quota, where the cost fits it: `Err` of it where others wait already.
-    fn first_in_line(&self, key: &[u8], cost: u64) -> Result<Result<Planned, Planned>, Error> {
+    fn first_in_line(&self, key: &[u8], cost: u64) -> Result<Result<Planned<'_>, Planned<'_>>, Error> {
         let planned = self.0.planned(key);
         fits(&planned.quota, cost)?;
         Ok(if cost > 0 && self.0.queues.has_refused(key) { Err(planned) } else { Ok(planned) })

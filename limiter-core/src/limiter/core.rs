@@ -11,9 +11,11 @@ use crate::{
     wait::{Queues, Sleep},
 };
 use std::{
+    borrow::Cow,
     fmt,
     future::poll_fn,
     hash::{BuildHasher, RandomState},
+    ops::Deref,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -67,10 +69,16 @@ pub(super) struct Plans {
     changed: RwLock<Arc<Plan>>,
 }
 
+/// The plan that holds now: the first one needs no handle.
+enum Held<'a> {
+    First(&'a Plan),
+    Newest(Arc<Plan>),
+}
+
 /// A plan with the quota it gives a key.
-pub(crate) struct Planned {
-    plan: Arc<Plan>,
-    pub(crate) quota: Quota,
+pub(crate) struct Planned<'a> {
+    plan: Held<'a>,
+    pub(crate) quota: Cow<'a, Quota>,
 }
 
 impl<S: Store> Core<S> {
@@ -103,14 +111,18 @@ impl<S: Store> Core<S> {
     }
 
     /// The plan and the quota of `key` now, to keep while the store is asked.
-    pub(crate) fn planned(&self, key: &[u8]) -> Planned {
-        let plan = self.plan.get();
-        let quota = plan.rule.quota(key);
+    pub(crate) fn planned(&self, key: &[u8]) -> Planned<'_> {
+        let plan = self.plan.held();
+        let quota = match &plan {
+            Held::First(Plan { rule: Rule::One(quota), .. }) => Cow::Borrowed(quota),
+            Held::First(plan) => Cow::Owned(plan.rule.quota(key)),
+            Held::Newest(plan) => Cow::Owned(plan.rule.quota(key)),
+        };
         Planned { plan, quota }
     }
 
     pub(crate) fn quota(&self, key: &[u8]) -> Quota {
-        self.planned(key).quota
+        self.planned(key).quota.into_owned()
     }
 
     /// A random part of the jitter that the limiter was given.
@@ -127,6 +139,7 @@ impl<S: Store> Core<S> {
         self.clock.as_deref()
     }
 
+    #[inline]
     pub(crate) fn take_now(&self, demand: &Demand<'_>) -> Option<Result<Decision, StoreError>> {
         self.store.take_now(std::slice::from_ref(demand), self.clock())
     }
@@ -136,7 +149,7 @@ impl<S: Store> Core<S> {
     }
 
     /// [`take`](Self::take) where the key's quota is known.
-    pub(super) async fn take_as(&self, planned: &Planned, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
+    pub(super) async fn take_as(&self, planned: &Planned<'_>, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
         let decision = Store::take(&self.store, &[planned.demand(key, cost)], self.clock()).await?;
         self.hear(decision.at());
         Ok(decision)
@@ -235,7 +248,7 @@ impl<S: Store> Core<S> {
 
     /// The denial of a request that would overtake those who wait.
     #[cold]
-    pub(super) async fn behind_waiters(&self, planned: Planned, key: &[u8], cost: u64) -> Result<Decision, Error> {
+    pub(super) async fn behind_waiters(&self, planned: Planned<'_>, key: &[u8], cost: u64) -> Result<Decision, Error> {
         let decision = Store::peek(&self.store, &[planned.demand(key, cost)], self.clock()).await?;
         Ok(self.refuse_for_waiters(key, &planned.quota, (0, cost), decision, self.snapshot(key).await))
     }
@@ -315,14 +328,12 @@ impl Plans {
 
     #[inline]
     fn with<R>(&self, use_plan: impl FnOnce(&Plan) -> R) -> R {
-        let newest;
-        let plan = if self.is_changed.load(Ordering::Acquire) {
-            newest = self.newest();
-            &newest
-        } else {
-            &self.first
-        };
-        use_plan(plan)
+        use_plan(&self.held())
+    }
+
+    #[inline]
+    fn held(&self) -> Held<'_> {
+        if self.is_changed.load(Ordering::Acquire) { Held::Newest(self.newest()) } else { Held::First(&self.first) }
     }
 
     #[cold]
@@ -331,7 +342,19 @@ impl Plans {
     }
 }
 
-impl Planned {
+impl Deref for Held<'_> {
+    type Target = Plan;
+
+    #[inline]
+    fn deref(&self) -> &Plan {
+        match self {
+            Self::First(plan) => plan,
+            Self::Newest(plan) => plan,
+        }
+    }
+}
+
+impl Planned<'_> {
     pub(crate) fn demand<'a>(&'a self, key: &'a [u8], cost: u64) -> Demand<'a> {
         Demand::new(&self.plan.scope, key, &self.quota, cost)
     }

@@ -31,7 +31,8 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 /// | [`acquire`](Self::acquire)`(..).await` | until the units are there | every store |
 /// | [`acquire`](Self::acquire)`(..).blocking()` | until the units are there | every store, without a runtime |
 /// | [`reserve`](Self::reserve) | no: it says how long to wait | every store |
-/// | [`all`](Self::all) | no | several keys, also of several limiters, all or nothing |
+/// | [`all`](Self::all)`(..).check()` | no | several keys, also of several limiters, all or nothing |
+/// | [`all`](Self::all)`(..).acquire().await` | until all units are there | the same |
 ///
 /// ```
 /// use limiter_core::{Limiter, Quota, Rate};
@@ -168,6 +169,7 @@ impl<S: Store> Limiter<S> {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn acquire(&self, key: impl Key) -> Acquire<S> {
         Acquire::new(self, KeyBuf::of(&key))
     }

@@ -366,6 +366,7 @@ impl<S: LocalStore> Store for S {
         true
     }
 
+    #[inline]
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
         Some(LocalStore::take(self, demands, clock))
     }

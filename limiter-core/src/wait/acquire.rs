@@ -46,12 +46,14 @@ pub struct Acquire<S: Store> {
 }
 
 impl<S: Store> Acquire<S> {
+    #[inline]
     pub(crate) fn new(limiter: &Limiter<S>, key: KeyBuf) -> Self {
         let core = Arc::clone(limiter.core());
         Self { timeout: core.max_wait, core, key, cost: 1, priority: 0 }
     }
 
     /// The units asked for, 1 where it is not said. A cost of 0 is granted at once and takes nothing.
+    #[inline]
     pub fn cost(mut self, units: u64) -> Self {
         self.cost = units;
         self
@@ -60,6 +62,7 @@ impl<S: Store> Acquire<S> {
     /// How long to wait at most; without it, as long as the limiter's own `max_wait` says, or for ever.
     ///
     /// What cannot be granted in that time is refused at once, without queueing.
+    #[inline]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
@@ -86,6 +89,7 @@ impl<S: Store> IntoFuture for Acquire<S> {
     type Output = Result<Permit<S>, Error>;
     type IntoFuture = AcquireFuture<S>;
 
+    #[inline]
     fn into_future(self) -> AcquireFuture<S> {
         AcquireFuture(Stage::Start(self))
     }
@@ -118,22 +122,30 @@ impl<S: Store> Future for AcquireFuture<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        loop {
-            match std::mem::replace(&mut this.0, Stage::Finished) {
-                Stage::Start(request) => match request.at_once() {
-                    AtOnce::Answer(answer) => return Poll::Ready(answer),
-                    AtOnce::Wait(refused) => this.0 = Stage::Waiting(Box::pin(request.in_line(refused))),
-                },
-                Stage::Waiting(mut waiting) => {
-                    let polled = waiting.as_mut().poll(cx);
-                    if polled.is_pending() {
-                        this.0 = Stage::Waiting(waiting);
-                    }
-                    return polled;
+        if let Stage::Start(request) = &this.0 {
+            let asked = request.at_once();
+            let Stage::Start(request) = std::mem::replace(&mut this.0, Stage::Finished) else { return Poll::Pending };
+            // Written where the caller wants it, without a stop on the way: it is most of what this costs.
+            match asked.taken {
+                Some(Ok(decision)) if decision.allowed() => {
+                    return Poll::Ready(Ok(Permit::new(request.core, request.key, request.cost, decision, asked.slot)));
                 }
-                Stage::Finished => return Poll::Pending,
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                refused => {
+                    let refused = Refused::new(refused.and_then(Result::ok), asked.nudged, asked.slot);
+                    if let Some(error) = refused.denied.as_ref().and_then(|no| request.wait_of(no, no.at()).err()) {
+                        return Poll::Ready(Err(error)); // without a box
+                    }
+                    this.0 = Stage::Waiting(Box::pin(request.in_line(refused)));
+                }
             }
         }
+        let Stage::Waiting(waiting) = &mut this.0 else { return Poll::Pending };
+        let polled = waiting.as_mut().poll(cx);
+        if polled.is_ready() {
+            this.0 = Stage::Finished;
+        }
+        polled
     }
 }
 
@@ -144,10 +156,12 @@ impl<S: Store> fmt::Debug for AcquireFuture<S> {
 }
 
 /// What can be said without waiting.
-enum AtOnce<S: Store> {
-    Answer(Result<Permit<S>, Error>),
-    /// The units are not there, or others wait.
-    Wait(Refused),
+struct AtOnce {
+    /// What the store said, where it was asked.
+    taken: Option<Result<Decision, Error>>,
+    slot: Option<Slot>,
+    /// The nudges of the key before that.
+    nudged: u64,
 }
 
 /// How a request came to have to wait.
@@ -158,36 +172,44 @@ struct Refused {
     nudged: u64,
 }
 
+impl Refused {
+    /// Frees the place that no units were found for.
+    #[cold]
+    fn new(denied: Option<Decision>, nudged: u64, slot: Option<Slot>) -> Self {
+        Self { denied, nudged: nudged + leave(slot) }
+    }
+}
+
+/// Frees a place that no units were found for; the nudge it makes, which is nobody else's. Somebody may have found no
+/// place because of this one: it cannot go quietly.
+fn leave(slot: Option<Slot>) -> u64 {
+    slot.map_or(0, |slot| {
+        drop(slot);
+        1
+    })
+}
+
 impl<S: Store> Acquire<S> {
     /// The way without waiting, and without an allocation: nobody is in line and the store decides in place.
-    fn at_once(&self) -> AtOnce<S> {
+    #[inline(always)]
+    fn at_once(&self) -> AtOnce {
         let (key, queues) = (self.key.as_slice(), &self.core.queues);
-        if queues.is_closed() {
-            return AtOnce::Answer(Err(Error::Closed));
-        }
         let nudged = queues.nudged(key);
+        if queues.is_closed() {
+            return AtOnce { taken: Some(Err(Error::Closed)), slot: None, nudged };
+        }
         let asks_now = !self.asks_in_line() && (self.cost == 0 || !queues.has(key));
         let slot = if asks_now { self.enter() } else { Err(NoSlot) };
-        let decided = self.core.with_demand(key, self.cost, |demand| match (fits(demand.quota, self.cost), &slot) {
+        let taken = self.core.with_demand(key, self.cost, |demand| match (fits(demand.quota, self.cost), &slot) {
             (Err(error), _) => Some(Err(error)),
             (Ok(()), Err(NoSlot)) => None,
             (Ok(()), Ok(_)) => Some(self.core.take_now(demand)?.map_err(Error::from)),
         });
-        match (decided, slot) {
-            (Some(Ok(decision)), Ok(slot)) if decision.allowed() => AtOnce::Answer(Ok(self.permit(decision, slot))),
-            (Some(Ok(decision)), slot) => {
-                let nudged = nudged + Self::leave(slot.ok().flatten());
-                match self.wait_of(&decision, decision.at()) {
-                    Ok(_) => AtOnce::Wait(Refused { denied: Some(decision), nudged }),
-                    Err(error) => AtOnce::Answer(Err(error)),
-                }
-            }
-            (Some(Err(error)), _) => AtOnce::Answer(Err(error)),
-            (None, _) => AtOnce::Wait(Refused { denied: None, nudged }),
-        }
+        AtOnce { taken, slot: slot.unwrap_or(None), nudged }
     }
 
     /// Whether the store is to be asked from the line: one of a key and process talks to a store that is not in this one.
+    #[inline]
     fn asks_in_line(&self) -> bool {
         self.cost > 0 && !self.core.store.is_local()
     }
@@ -213,9 +235,9 @@ impl<S: Store> Acquire<S> {
                     let decision = core.take(&key, self.cost).await?;
                     if decision.allowed() {
                         let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
-                        return Ok(self.permit(decision, slot).after(waited));
+                        return Ok(Permit::new(self.core, self.key, self.cost, decision, slot).after(waited));
                     }
-                    nudged += Self::leave(slot);
+                    nudged += leave(slot);
                     first_wait = Some(self.wait_of(&decision, *asked.get_or_insert(decision.at()))?);
                 }
             }
@@ -250,23 +272,15 @@ impl<S: Store> Acquire<S> {
             };
             let place = Place { core, key: &key, line, waiter };
             let Granted { decision, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
+            drop(place);
             let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
-            return Ok(self.permit(decision, slot).after(waited));
+            return Ok(Permit::new(self.core, self.key, self.cost, decision, slot).after(waited));
         }
     }
 
     /// A place among those that may be held at once, where that is bounded.
     fn enter(&self) -> Result<Option<Slot>, NoSlot> {
         if self.cost == 0 { Ok(None) } else { self.core.queues.enter(self.key.as_slice()) }
-    }
-
-    /// Frees a place that no units were found for; the nudge it makes, which is nobody else's. Somebody may have found
-    /// no place because of this one: it cannot go quietly.
-    fn leave(slot: Option<Slot>) -> u64 {
-        slot.map_or(0, |slot| {
-            drop(slot);
-            1
-        })
     }
 
     /// The earlier it came, and the higher its priority, the lower.
@@ -285,10 +299,6 @@ impl<S: Store> Acquire<S> {
             Some(allowed) if needed > allowed => Err(Error::WaitTooLong { needed, allowed }),
             _ => Ok(wait),
         }
-    }
-
-    fn permit(&self, decision: Decision, slot: Option<Slot>) -> Permit<S> {
-        Permit::new(Arc::clone(&self.core), self.key.clone(), self.cost, decision, slot)
     }
 }
 

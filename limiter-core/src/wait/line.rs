@@ -291,7 +291,9 @@ impl Line {
 
     /// How long after the head's instant the last grant is due that can as well be made together with it.
     pub(super) fn together(&self, quota: &Quota, head: &Waiter, grain: Duration) -> Duration {
-        let most = quota.leeway(head.cost).min(grain);
+        // A quarter of the leeway stays for the timer, which is late by some tens of microseconds: what it is later than a
+        // full bucket allows is lost.
+        let most = (quota.leeway(head.cost) * 3 / 4).min(grain);
         if most.is_zero() {
             return Duration::ZERO;
         }

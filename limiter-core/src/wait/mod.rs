@@ -5,6 +5,7 @@
 //! waiter's task: a waiter that is never polled again delays nobody.
 
 mod acquire;
+mod acquire_all;
 mod driver;
 mod line;
 #[cfg(all(test, limiter_loom))]
@@ -17,10 +18,12 @@ mod slots;
 mod stream;
 mod task;
 mod timer;
+mod turns;
 mod waiter;
 mod wrap;
 
 pub use acquire::{Acquire, AcquireFuture};
+pub use acquire_all::{AcquireAll, AcquireAllFuture};
 pub use permit::Permit;
 pub use sleep::Sleep;
 #[cfg(feature = "futures")]

@@ -30,6 +30,7 @@ pub struct Permit<S: Store> {
 }
 
 impl<S: Store> Permit<S> {
+    #[inline(always)]
     pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
         let start = core.start();
         Self { core, key, cost, decision, waited: Duration::ZERO, slot, start }
@@ -42,6 +43,11 @@ impl<S: Store> Permit<S> {
     /// The permit of a check that began when the limiter had been restarted `start` times.
     pub(crate) fn of_check(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: &Decision, start: u64) -> Self {
         Self { core, key, cost, decision: decision.clone(), waited: Duration::ZERO, slot: None, start }
+    }
+
+    /// The same with a place held among those at once.
+    pub(super) fn holding(self, slot: Option<Slot>) -> Self {
+        Self { slot, ..self }
     }
 
     /// The decision that granted the units.

@@ -4,6 +4,7 @@ use super::{
     line::{Join, Line, Seen},
     slots::{Slot, Slots},
     task::Task,
+    turns::{Turn, Turns},
     waiter::Waiter,
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 use hashbrown::HashMap;
 use std::{
     array,
-    hash::{BuildHasher, RandomState},
+    hash::RandomState,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -27,7 +28,6 @@ use std::{
 /// The map's lock is held for a look-up only; what takes longer happens under the lock of one line.
 pub(crate) struct Queues {
     lines: Mutex<HashMap<Arc<[u8]>, Arc<Line>, RandomState>>,
-    hasher: RandomState,
     /// Waiters over all lines; 0 lets the hot path pass without a lock.
     waiting: AtomicUsize,
     /// Counts the nudges of keys, so that who is about to join a line notices those it came too late for.
@@ -35,9 +35,23 @@ pub(crate) struct Queues {
     pub(crate) max: usize,
     pub(super) slack: Duration,
     slots: Option<Slots>,
+    /// The lines of those who wait for keys of other limiters too.
+    turns: Turns,
     closed: AtomicBool,
+    /// Set when those who wait were failed.
+    failed: AtomicBool,
     /// Who waits for the last waiter to go, once it is closed.
     closing: Mutex<Vec<Waker>>,
+}
+
+/// One of those counted as waiting.
+pub(super) struct Counted(Arc<Queues>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.notify_idle();
+    }
 }
 
 /// All places are held.
@@ -47,13 +61,14 @@ impl Queues {
     pub(crate) fn new(max: usize, slack: Duration, at_once: Option<usize>) -> Self {
         Self {
             lines: Mutex::new(HashMap::default()),
-            hasher: RandomState::new(),
             waiting: AtomicUsize::new(0),
             nudges: array::from_fn(|_| AtomicU64::new(0)),
             max,
             slack,
             slots: at_once.map(Slots::new),
+            turns: Turns::default(),
             closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             closing: Mutex::new(Vec::new()),
         }
     }
@@ -67,7 +82,19 @@ impl Queues {
     /// Whether anybody waits for units of `key` whom the store has refused: a check must not overtake them.
     #[inline]
     pub(crate) fn has_refused(&self, key: &[u8]) -> bool {
+        self.has_line(key) || self.has_turns(key)
+    }
+
+    /// Whether those who wait for units of `key` alone were refused.
+    #[inline]
+    pub(crate) fn has_line(&self, key: &[u8]) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0 && self.line(key).is_some_and(|line| line.is_refused())
+    }
+
+    /// Whether anybody waits for units of `key` and of others.
+    #[inline]
+    pub(crate) fn has_turns(&self, key: &[u8]) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0 && self.turns.has(key)
     }
 
     /// How many wait, over all keys.
@@ -78,11 +105,12 @@ impl Queues {
     /// Lets the driver of `key` ask again: something may have become free, or be taken for longer.
     pub(crate) fn nudge(&self, key: &[u8]) {
         self.nudges_of(key).fetch_add(1, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0
-            && let Some(line) = self.line(key)
-        {
-            line.forget_projection();
-            line.wake_driver();
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            if let Some(line) = self.line(key) {
+                line.forget_projection();
+                line.wake_driver();
+            }
+            self.turns.nudge(key);
         }
     }
 
@@ -93,9 +121,32 @@ impl Queues {
         }
         let keys: Vec<Arc<[u8]>> = self.lock().keys().cloned().collect();
         keys.iter().for_each(|key| self.nudge(key));
+        self.turns.nudge_all();
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Counts one who waits for several keys, until it is dropped.
+    pub(super) fn count_one(queues: &Arc<Self>) -> Result<Counted, Error> {
+        if queues.has_failed() {
+            return Err(Error::Closed);
+        }
+        let one_more = |waiting| (waiting < queues.max).then_some(waiting + 1);
+        match queues.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) {
+            Ok(_) => Ok(Counted(Arc::clone(queues))),
+            Err(_) => Err(queues.full()),
+        }
+    }
+
+    /// Whether those who waited were failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
     }
 
     /// A place among those of `key` that may be held at once, where that is bounded; `Err` where none is free.
+    #[inline]
     pub(super) fn enter(self: &Arc<Self>, key: &[u8]) -> Result<Option<Slot>, NoSlot> {
         match &self.slots {
             None => Ok(None),
@@ -112,12 +163,15 @@ impl Queues {
         self.closed.store(true, Ordering::SeqCst);
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 
     /// Fails everybody who waits.
     pub(crate) fn fail_all(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+        self.turns.nudge_all();
         let lines: Vec<Arc<Line>> = self.lock().values().cloned().collect();
         for line in lines {
             line.abandon(self, || Error::Closed);
@@ -144,6 +198,7 @@ impl Queues {
     }
 
     /// How often `key` was nudged so far, give or take other keys: to be read before the store is asked.
+    #[inline]
     pub(super) fn nudged(&self, key: &[u8]) -> u64 {
         self.nudges_of(key).load(Ordering::SeqCst)
     }
@@ -156,7 +211,23 @@ impl Queues {
         cost: u64,
         state: Option<(KeyState, Timestamp)>,
     ) -> Option<Timestamp> {
-        self.line(key)?.expected(quota, cost, state, self.slack)
+        match self.line(key) {
+            Some(line) => line.expected(quota, cost, state, self.slack),
+            None => self.turn_expected(key, None, quota, cost, state?),
+        }
+    }
+
+    /// The instant at which the key lets `cost` units in behind those who wait for other keys too and stand before
+    /// `turn`, or behind all of them.
+    pub(super) fn turn_expected(
+        &self,
+        key: &[u8],
+        turn: Option<&Arc<Turn>>,
+        quota: &Quota,
+        cost: u64,
+        state: (KeyState, Timestamp),
+    ) -> Option<Timestamp> {
+        self.turns.expected(key, turn, (quota, cost), state, self.slack)
     }
 
     /// Joins the line of `key`, or starts it: with `driver`, and only where the waiter has just been refused;
@@ -240,8 +311,15 @@ impl Queues {
         self.lock().get(key).cloned()
     }
 
+    /// Told by the key's end and length alone: keys that share a counter cost each other one more question to the store
+    /// now and then, not more.
+    #[inline]
     fn nudges_of(&self, key: &[u8]) -> &AtomicU64 {
-        let place = self.hasher.hash_one(key) % 64;
+        let end = match key.last_chunk::<8>() {
+            Some(end) => u64::from_le_bytes(*end),
+            None => key.iter().fold(0, |end, byte| end << 8 | u64::from(*byte)),
+        };
+        let place = (end ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
         &self.nudges[usize::try_from(place).unwrap_or(0)]
     }
 

@@ -50,11 +50,13 @@ struct Sleepers {
     by_due: BTreeMap<(Instant, u64), Waker>,
     next_id: u64,
     has_thread: bool,
+    /// Whether the thread sleeps: it looks at who is due before it does, so who comes while it is awake need not wake it.
+    is_asleep: bool,
 }
 
 impl Sleepers {
     const fn new() -> Self {
-        Self { by_due: BTreeMap::new(), next_id: 0, has_thread: false }
+        Self { by_due: BTreeMap::new(), next_id: 0, has_thread: false, is_asleep: false }
     }
 }
 
@@ -79,9 +81,10 @@ impl Future for ThreadSleep {
         let replaced = sleepers.by_due.insert((self.due, id), cx.waker().clone());
         let is_first = sleepers.by_due.first_key_value().is_some_and(|(&place, _)| place == (self.due, id));
         TIMER.ensure_thread(&mut sleepers);
+        let is_asleep = sleepers.is_asleep;
         drop(sleepers);
         drop(replaced);
-        if is_first {
+        if is_first && is_asleep {
             TIMER.changed.notify_one();
         }
         Poll::Pending
@@ -126,8 +129,10 @@ impl Timer {
             }
             let next = sleepers.by_due.first_key_value().map(|(&(due, _), _)| due);
             let pause = next.map_or(LINGER, |due| due.saturating_duration_since(now));
+            sleepers.is_asleep = true;
             let (woken, timeout) = self.changed.wait_timeout(sleepers, pause).unwrap_or_else(PoisonError::into_inner);
             sleepers = woken;
+            sleepers.is_asleep = false;
             if timeout.timed_out() && sleepers.by_due.is_empty() {
                 sleepers.has_thread = false;
                 return;

@@ -10,7 +10,7 @@ use crate::{
 use http::Extensions;
 use limiter_core::{Algorithm, KeyBuf, Quota, Store};
 use reqwest::Request;
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 /// Why a request is not sent.
 #[derive(Debug)]
@@ -35,7 +35,8 @@ impl<S: Store> Limits<S> {
         let max_wait = extensions.get().map_or(self.longest_wait(), |MaxWait(limit)| *limit);
         let is_log = |quota: &Quota| quota.algorithm() == Algorithm::SlidingLog;
         let restamp = self.restamps().unwrap_or_else(|| spot.policy.limiter.with_quota_of(&spot.key, is_log));
-        let turn = Turn { limits: self, spot, url: request.url().clone(), cost, max_wait, restamp };
+        let line = self.learning_of(spot.policy).filter(|_| cost > 0).map(|learning| spot.host.line(learning));
+        let turn = Turn { limits: self, spot, line, url: request.url().clone(), cost, max_wait, restamp };
         match Ticket::first(turn).await {
             Ok(ticket) => Ok(Some(ticket)),
             Err((name, reason)) => Err(NotSent::Limited(RateLimitError::new(name, reason))),
@@ -59,14 +60,5 @@ impl<S: Store> Limits<S> {
         let (key, name) = (key?, authority(request.url()));
         let host = self.hosts().get(policy.id, &key, || Host::new(name.as_str()));
         Some(Spot { policy, key, host, name })
-    }
-}
-
-impl fmt::Display for NotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Limited(error) => error.fmt(f),
-            Self::Misconfigured(error) => error.fmt(f),
-        }
     }
 }

@@ -1,8 +1,12 @@
 //! A request that may be sent, until its answer is there.
 
-use super::{ask::Spot, turn::Turn};
+use super::{
+    ask::Spot,
+    turn::{Taken, Turn},
+};
 use crate::{
     Event, Limits, PauseReason,
+    learn::Going,
     obey::{asked_pause, is_refusal, pause},
     state::InFlight,
 };
@@ -18,6 +22,8 @@ const LONGEST_UNSAID: Duration = Duration::from_secs(1);
 pub(crate) struct Ticket<'a, S: Store> {
     turn: Option<Turn<'a, S>>,
     permit: Option<Permit<S>>,
+    /// Dropped untold, a learned pace learns nothing of it.
+    going: Option<Going>,
     granted: Timestamp,
     restamp: bool,
     /// How often the request was sent before.
@@ -28,19 +34,19 @@ pub(crate) struct Ticket<'a, S: Store> {
 impl<'a, S: Store> Ticket<'a, S> {
     pub(super) async fn first(turn: Turn<'a, S>) -> Result<Self, (String, Error)> {
         match Self::next(&turn).await {
-            Ok((permit, in_flight)) => Ok(Self::new(turn, permit, in_flight, 0)),
+            Ok((taken, in_flight)) => Ok(Self::new(turn, taken, in_flight, 0)),
             Err(error) => Err((turn.spot.name, error)),
         }
     }
 
-    async fn next(turn: &Turn<'a, S>) -> Result<(Permit<S>, InFlight), Error> {
+    async fn next(turn: &Turn<'a, S>) -> Result<(Taken<S>, InFlight), Error> {
         let hook = turn.limits.hook();
         match turn.take().await {
-            Ok((permit, waited)) => {
-                if !waited.is_zero() {
-                    hook.tell(&Event::Waited { host: &turn.spot.name, wait: waited });
+            Ok(taken) => {
+                if !taken.waited.is_zero() {
+                    hook.tell(&Event::Waited { host: &turn.spot.name, wait: taken.waited });
                 }
-                Ok((permit, turn.spot.host.enter_flight()))
+                Ok((taken, turn.spot.host.enter_flight()))
             }
             Err(error) => {
                 hook.tell(&Event::GaveUp { host: &turn.spot.name, error: &error });
@@ -49,9 +55,9 @@ impl<'a, S: Store> Ticket<'a, S> {
         }
     }
 
-    fn new(turn: Turn<'a, S>, permit: Permit<S>, in_flight: InFlight, sent: u32) -> Self {
-        let (granted, restamp) = (permit.decision().at(), turn.restamp);
-        Self { turn: Some(turn), permit: Some(permit), granted, restamp, sent, _in_flight: in_flight }
+    fn new(turn: Turn<'a, S>, taken: Taken<S>, in_flight: InFlight, sent: u32) -> Self {
+        let (granted, restamp, Taken { permit, going, .. }) = (taken.permit.decision().at(), turn.restamp, taken);
+        Self { turn: Some(turn), permit: Some(permit), going, granted, restamp, sent, _in_flight: in_flight }
     }
 
     /// Whether the request may have to be sent again.
@@ -76,21 +82,25 @@ impl<'a, S: Store> Ticket<'a, S> {
             && spot.key != turn.spot.key
         {
             // The client was sent on to somebody else, who counted a request too.
+            if let Some(going) = self.going.take() {
+                going.admitted();
+            }
             let charged = spot.policy.limiter.charge_async(&spot.key, turn.cost).await;
             let granted = charged.map_or(self.granted, |decision| decision.at());
-            obey(turn.limits, &spot, granted, status, headers).await;
+            obey(turn.limits, &spot, granted, None, status, headers).await;
             self.end().await;
             return None;
         }
-        let (is_refusal, is_paused) = obey(turn.limits, &turn.spot, self.granted, status, headers).await;
+        let (is_refusal, is_paused) =
+            obey(turn.limits, &turn.spot, self.granted, self.going.take(), status, headers).await;
         self.end().await;
         if !(may_resend && is_refusal && is_paused) {
             return None;
         }
         // Where that fails, the answer that there is says more.
-        let (permit, in_flight) = Self::next(&turn).await.ok()?;
+        let (taken, in_flight) = Self::next(&turn).await.ok()?;
         turn.limits.hook().tell(&Event::Resent { host: &turn.spot.name, time: sent });
-        Some(Self::new(turn, permit, in_flight, sent))
+        Some(Self::new(turn, taken, in_flight, sent))
     }
 
     /// There will be no answer. Unless the request `may_have_arrived`, it is given back.
@@ -122,11 +132,12 @@ impl<S: Store> Drop for Ticket<'_, S> {
 /// Pauses the key if the answer asks for it: whether it refused, and whether there is a pause now. A store that fails
 /// here pauses nobody; the answer is as good as ever.
 ///
-/// What is to be learned of answers can be learned here: who was granted when, and what became of it.
+/// Where the pace is learned, it makes the pauses that a refusal does not name, and keeps to those that one does as well.
 async fn obey<S: Store>(
     limits: &Limits<S>,
     spot: &Spot<'_, S>,
     granted: Timestamp,
+    going: Option<Going>,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> (bool, bool) {
@@ -137,9 +148,17 @@ async fn obey<S: Store>(
     if is_refusal {
         hook.tell(&Event::Refused { host: name, status });
     }
+    let is_learned = going.is_some();
+    if let Some(going) = going {
+        let told = asked.as_ref().map(|(told, _)| (*told).min(limits.longest_pause()));
+        match is_refusal || status == StatusCode::SERVICE_UNAVAILABLE {
+            true => going.refused(told.filter(|told| !told.is_zero())),
+            false => going.admitted(),
+        }
+    }
     let (unit, period) = policy.pace_of(key);
-    let unsaid = || is_refusal.then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
-    let Some((told, reason)) = asked.or_else(unsaid) else { return (is_refusal, false) };
+    let unsaid = || (is_refusal && !is_learned).then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
+    let Some((told, reason)) = asked.or_else(unsaid) else { return (is_refusal, is_learned) };
     let longest = limits.longest_pause();
     let patience = if is_refusal { 1_u32 << again.min(31) } else { 1 };
     let length = told.saturating_mul(patience).min(longest);

@@ -1,34 +1,62 @@
 //! Waiting for a request's turn.
 
 use super::ask::Spot;
-use crate::{Limits, obey::look};
+use crate::{
+    Limits,
+    learn::{Going, Line},
+    obey::look,
+};
 use limiter_core::{Error, Permit, Store, Timestamp};
 use reqwest::Url;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A request as limits see it.
 pub(super) struct Turn<'a, S: Store> {
     pub(super) limits: &'a Limits<S>,
     pub(super) spot: Spot<'a, S>,
     pub(super) url: Url,
+    /// Where the host's pace is learned.
+    pub(super) line: Option<Line>,
     pub(super) cost: u64,
     pub(super) max_wait: Duration,
     pub(super) restamp: bool,
+}
+
+/// What a request needs to be sent.
+pub(super) struct Taken<S: Store> {
+    pub(super) permit: Permit<S>,
+    /// To be told what a learned pace leads to.
+    pub(super) going: Option<Going>,
+    pub(super) waited: Duration,
 }
 
 /// Units that go back unless they are read: for the time between two waits.
 struct Held<S: Store>(Option<Permit<S>>);
 
 impl<S: Store> Turn<'_, S> {
-    /// Waits for the units; beside them, how long that took.
+    /// Waits for the units, and for the pace where that is learned; beside them, how long that took.
+    ///
+    /// Whoever waits for units has its turn at the pace already, and keeps the others from it: what goes at last goes as
+    /// the pace says.
+    pub(super) async fn take(&self) -> Result<Taken<S>, Error> {
+        let _in_line = self.spot.host.enter_line();
+        let Some(line) = &self.line else {
+            let (permit, waited) = self.units(Duration::ZERO).await?;
+            return Ok(Taken { permit, going: None, waited });
+        };
+        let begun = Instant::now();
+        let turn = line.turn(self.max_wait).await?;
+        let (permit, waited) = self.units(begun.elapsed()).await?;
+        Ok(Taken { permit, going: Some(turn.go()), waited })
+    }
+
+    /// Waits for the units, when `waited` has passed; beside them, how long it was in all.
     ///
     /// After a pause requests come back one after the other: whoever is known to be in that time waits for its place at
     /// the pace first, keeps it until it has its units too, and only from then on counts the time to the next. Whoever
     /// finds out when it has its units gives them back and does the same.
-    pub(super) async fn take(&self) -> Result<(Permit<S>, Duration), Error> {
-        let _in_line = self.spot.host.enter_line();
-        let mut waited = Duration::ZERO;
-        let mut is_paced = self.cost > 0 && self.spot.host.seems_paced();
+    async fn units(&self, mut waited: Duration) -> Result<(Permit<S>, Duration), Error> {
+        let mut is_paced = self.cost > 0 && self.spot.host.seems_paced() && self.fits();
         loop {
             let _at_pace = is_paced.then(|| self.spot.host.enter_pace());
             let mut place = None;
@@ -75,7 +103,12 @@ impl<S: Store> Turn<'_, S> {
         }
         let Ok((at, paced_until)) = look(self.spot.policy, &self.spot.key).await else { return false };
         self.spot.host.looked(at, paced_until);
-        granted < paced_until
+        self.spot.host.is_paced(granted) == Some(true)
+    }
+
+    /// Whether the cost is one that can be granted at all.
+    fn fits(&self) -> bool {
+        self.spot.policy.limiter.with_quota_of(&self.spot.key, |quota| self.cost <= quota.capacity())
     }
 
     fn left(&self, waited: Duration) -> Duration {
@@ -107,5 +140,24 @@ impl<S: Store> Drop for Held<S> {
         if let Some(permit) = self.0.take() {
             permit.refund_detached();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Extensions;
+    use limiter_core::Limiter;
+    use reqwest::{Method, Request};
+
+    #[tokio::test]
+    async fn without_a_pause_nobody_takes_the_pace() {
+        let limits = Limits::new(Limiter::parse("sliding_log 10/min").unwrap());
+        let request = Request::new(Method::GET, "http://a.example".parse().unwrap());
+        for _ in 0..10 {
+            drop(limits.ask(&request, &Extensions::new()).await.unwrap());
+        }
+        let (policy, key) = limits.plan().of(&request);
+        assert_eq!(policy.pace.peek(key.unwrap()).unwrap().remaining(), 1);
     }
 }

@@ -19,6 +19,11 @@ const FIRST_GROWTH: f64 = 1.25;
 const FIRST_DOUBLING_TIME: f64 = 0.5;
 /// Whoever is refused before this part of the climb is done is still too fast.
 const SOON: f64 = 0.25;
+/// A guess is sure from this spread down.
+const SETTLED: f64 = 0.1;
+/// More refused than this part of so many requests, as jitter may bring about, and the climb takes longer.
+const SHARE: f64 = 0.005;
+const LATELY: f64 = 500.0;
 /// Fewer admitted measure nothing.
 const FEW: f64 = 8.0;
 const SAMPLES: usize = 64;
@@ -50,6 +55,8 @@ pub(super) struct Estimate {
     stops: f64,
     /// How many refusals a probe costs.
     cost: f64,
+    /// The part of what was sent lately that was refused, while the guess was sure.
+    share: f64,
     begin: f64,
     admitted: f64,
     /// How much was admitted in this cycle until when.
@@ -85,6 +92,7 @@ impl Estimate {
             soon: 0,
             stops: 0.0,
             cost: 1.0,
+            share: 0.0,
             begin: 0.0,
             admitted: 0.0,
             samples: VecDeque::new(),
@@ -116,6 +124,7 @@ impl Estimate {
     /// One more was admitted.
     pub(super) fn count(&mut self) {
         self.admitted += 1.0;
+        self.share -= self.share / LATELY;
     }
 
     /// One that went at the pace `rate` was admitted while nothing was refused: faster.
@@ -145,8 +154,9 @@ impl Estimate {
     /// A step of the way from the pace after the refusal to the guess: the deeper the fall, the faster.
     fn climb_to(&mut self, limit: f64) -> f64 {
         let depth = self.spread.max(1.0 - self.base / limit);
-        let requests = CLIMB * self.cost * SUREST / depth;
-        let time = if depth < 0.1 { CLIMB_TIME.max(3.0 * self.stops) } else { self.stops };
+        let dear = self.cost * (self.share / SHARE).clamp(1.0, 2.0);
+        let requests = CLIMB * dear * SUREST / depth;
+        let time = if depth < SETTLED { CLIMB_TIME.max(3.0 * self.stops) } else { self.stops };
         self.climb = (self.climb + 1.0 / requests.max(limit * time).max(1.0)).min(1.0);
         self.base + (limit - self.base) * self.climb
     }
@@ -176,6 +186,9 @@ impl Estimate {
         if lasted * stop.rate >= 3.0 {
             self.stops = self.stops.max(lasted);
         }
+        if self.spread < SETTLED {
+            self.share += f64::from(stop.refusals) / LATELY;
+        }
         let high = self.refused_rate(stop);
         let low = (admitted / (at - self.begin).max(1e-6)).clamp(high / 1e3, high);
         match self.limit {
@@ -184,6 +197,12 @@ impl Estimate {
                 self.refused_soon(limit, low, high, admitted, stop);
             }
             Some(limit) => self.next_guess(limit, low, high, admitted, stop),
+        }
+        if self.spread >= SETTLED || self.soon > 1 {
+            self.share = 0.0; // that was not jitter
+        }
+        if self.soon > 1 {
+            self.cost = 1.0; // nor what a probe costs
         }
         self.careful = false;
         self.begin = at;

@@ -43,6 +43,8 @@
 //!   where a probe has cost more than one refusal. That is what keeps refusals below one in a hundred.
 //! * **Refused again at once**, it halves the distance to nothing: each time in a row twice as far down, and after a
 //!   long stop down to what got through. That is a limit that has fallen.
+//! * **Requests go late**, as timers do: what that costs on the average is made up for, and where the interval is below
+//!   10 ms, up to as much may be caught up with at once.
 //! * **Idle time is not counted**, and who sends less than the pace learns nothing from being admitted.
 //!
 //! Known before: additive increase and multiplicative decrease (Chiu and Jain, 1989), TCP CUBIC (RFC 9438), BBR's

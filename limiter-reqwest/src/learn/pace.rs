@@ -10,7 +10,7 @@ use std::time::Duration;
 /// From this interval down, timers are too coarse to keep it, and servers that refuse for such jitter are beyond help.
 const FINE: f64 = 0.01;
 /// What a late request may catch up with there.
-const SLACK: f64 = 0.005;
+const SLACK: f64 = 0.01;
 
 /// One limit that is being learned: told what was sent and how it was answered, it says when the next may go.
 ///

@@ -85,6 +85,11 @@ impl<S: Store> Plan<S> {
         self.flaw.as_ref()
     }
 
+    /// Whether `policy` is the one of requests that no rule is for.
+    pub(crate) fn is_default(&self, policy: &Policy<S>) -> bool {
+        policy.id == self.default.id
+    }
+
     /// The policy of this number.
     pub(crate) fn policy(&self, id: usize) -> Option<&Policy<S>> {
         let of_sites =

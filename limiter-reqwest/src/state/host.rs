@@ -1,11 +1,14 @@
 //! What is known of one host: of whatever is counted together.
 
-use crate::obey::Pause;
+use crate::{
+    learn::{Learned, Learning, Line},
+    obey::Pause,
+};
 use limiter_core::Timestamp;
 use reqwest::StatusCode;
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -21,6 +24,7 @@ pub(crate) struct Host {
     /// The host of the request that came first.
     pub(crate) name: Box<str>,
     known: Mutex<Known>,
+    line: OnceLock<Line>,
     in_line: AtomicUsize,
     at_pace: AtomicUsize,
     in_flight: AtomicUsize,
@@ -57,6 +61,7 @@ impl Host {
         Self {
             name: name.into(),
             known: Mutex::default(),
+            line: OnceLock::new(),
             in_line: AtomicUsize::new(0),
             at_pace: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
@@ -124,9 +129,19 @@ impl Host {
         }
     }
 
-    /// Whether something would be lost were it forgotten.
+    /// Where requests wait for the pace that is learned of this host.
+    pub(crate) fn line(&self, learning: Learning) -> Line {
+        self.line.get_or_init(|| Line::new(learning)).clone()
+    }
+
+    pub(crate) fn learned(&self) -> Option<Learned> {
+        self.line.get().map(Line::learned)
+    }
+
+    /// Whether something would be lost were it forgotten. Not what was learned: that begins slowly again.
     pub(crate) fn is_of_note(&self) -> bool {
-        self.seems_paced() || self.lock().refused_again > 0
+        let is_stopped = self.learned().is_some_and(|learned| learned.stopped);
+        is_stopped || self.seems_paced() || self.lock().refused_again > 0
     }
 
     /// Counts a request that waits for its turn.

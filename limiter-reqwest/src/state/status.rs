@@ -1,5 +1,6 @@
 //! How a host stands.
 
+use crate::learn::Learned;
 use limiter_core::Quota;
 use reqwest::StatusCode;
 use std::time::Duration;
@@ -32,4 +33,6 @@ pub struct Status {
     pub answered: u64,
     /// Answers among them that refused: 429, and 503 or 413 with `Retry-After`.
     pub refused: u64,
+    /// What was learned of the host's own limit; `None` where that is told, or nothing was sent yet.
+    pub learned: Option<Learned>,
 }

@@ -2,7 +2,8 @@
 
 use crate::{FieldSet, announced::Announced, verdict::Verdict};
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
-use limiter_core::http::Generation;
+use limiter_core::http::{Generation, PolicyState};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Says on the inner service's response what is left. One that has its own `Retry-After` (a denial by a layer further
@@ -14,9 +15,14 @@ pub(crate) fn add_to(verdict: &Verdict, headers: &mut HeaderMap) {
 }
 
 pub(super) fn add_fields(verdict: &Verdict, headers: &mut HeaderMap) {
+    let Some(fields) = verdict.parts().first().map(|part| part.fields).filter(|fields| *fields != FieldSet::NONE)
+    else {
+        return;
+    };
     add_policy_field(verdict.parts(), headers);
-    let Some(fields) = verdict.parts().first().map(|part| part.fields) else { return };
-    fields.state_fields(verdict.states(), |name, value| {
+    // Looked at several times: which is the tightest, how long the value is, what is in it.
+    let states: SmallVec<[PolicyState<'_>; 2]> = verdict.states().collect();
+    fields.state_fields(states.iter().copied(), |name, value| {
         if let (Some(name), Ok(value)) = (field_name(name), HeaderValue::try_from(value)) {
             add(fields, name, value, headers);
         }
@@ -135,7 +141,7 @@ fn field_name(name: &str) -> Option<HeaderName> {
 mod tests {
     use super::*;
     use crate::PolicyName;
-    use limiter_core::http::{Policy, PolicyState};
+    use limiter_core::http::Policy;
     use std::time::Duration;
 
     const GENERATIONS: [Generation; 4] =

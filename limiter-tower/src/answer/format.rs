@@ -32,8 +32,9 @@ pub enum Format {
     Problem,
     /// `text/plain`: one sentence.
     Text,
-    /// `application/json`: `error` (`quota_exceeded`, `blocked`, `cost_too_large`, `temporary_reduced_capacity` or
-    /// `no_key`), `message`, and, where there are any, `retry_after` in seconds and `violated_policies`.
+    /// `application/json`: `error` (`quota_exceeded`, `blocked`, `forbidden`, `cost_too_large`, `no_key` or
+    /// `temporary_reduced_capacity`), `message`, and, where there are any, `retry_after` in seconds and
+    /// `violated_policies`.
     Json,
     /// gRPC's trailers-only response: HTTP status 200, `grpc-status`, `grpc-message`, no body. Over the quota is
     /// `RESOURCE_EXHAUSTED` (8) with `grpc-retry-pushback-ms` and a `google.rpc.RetryInfo`; a store that failed is
@@ -75,7 +76,13 @@ impl Format {
 
 fn problem(refusal: &Refusal<'_>) -> String {
     match refusal.reason() {
-        Reason::Denied(_) | Reason::Blocked(_) => quota_exceeded(refusal.violated(), None),
+        Reason::Denied(verdict) | Reason::Blocked(verdict) => {
+            let rendered = match verdict.parts() {
+                [only] => only.problem.as_deref(),
+                _ => None,
+            };
+            rendered.map_or_else(|| quota_exceeded(refusal.violated(), None), str::to_owned)
+        }
         Reason::CostTooLarge { .. } => cost_too_large(Some(&refusal.detail())),
         Reason::StoreFailed(_) => temporary_reduced_capacity(None),
         Reason::Forbidden => about_blank(refusal.status(), &refusal.detail()),

@@ -1,12 +1,15 @@
 //! A store that is not in this process, as far as the layer can tell.
 
 use limiter_core::{
-    Clock, Decision, LocalStore, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
+    Clock, Decision, KeyState, LocalStore, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
     store::{Adjust, Demand, Scope},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 /// Memory that answers a turn later, or not at all.
@@ -14,6 +17,8 @@ use std::sync::{
 pub struct Remote {
     pub memory: MemoryStore,
     is_down: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
+    delay: Duration,
 }
 
 impl Remote {
@@ -31,8 +36,23 @@ impl Remote {
         self.is_down.store(false, Ordering::SeqCst);
     }
 
+    /// One that takes its time.
+    pub fn slow(delay: Duration) -> Self {
+        Self { delay, ..Self::default() }
+    }
+
+    /// How often it was asked.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
     async fn turn(&self) -> Result<(), StoreError> {
-        tokio::task::yield_now().await;
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.delay.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(self.delay).await;
+        }
         if self.is_down.load(Ordering::SeqCst) { Err(StoreError::new(StoreErrorKind::Unavailable)) } else { Ok(()) }
     }
 }
@@ -71,6 +91,11 @@ impl Store for Remote {
     async fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
         self.turn().await?;
         LocalStore::now(&self.memory, clock)
+    }
+
+    async fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
+        self.turn().await.ok()?;
+        LocalStore::snapshot(&self.memory, demand, clock)
     }
 
     fn is_same(&self, other: &Self) -> bool {

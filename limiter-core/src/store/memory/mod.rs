@@ -1,24 +1,22 @@
 //! State in this process's memory.
 
+mod hash;
 mod shard;
 mod slot;
 
 use super::{Adjust, Demand, LocalStore, MOST_DEMANDS, Scope};
 use crate::{
     Clock, Decision, KeyState, MonotonicClock, Timestamp,
-    algorithm::{Mode, View, decide, decide_one},
+    algorithm::{Gcra, Mode, Single, View, decide, decide_one, decide_singles},
     error::{StoreError, StoreErrorKind},
     quota::Plan,
-    sync::{Mutex, MutexGuard},
+    sync::{ShortGuard, ShortLock},
 };
+use hash::Seed;
 use shard::{Loaded, Now, Shard};
 use slot::quota_id;
 use smallvec::SmallVec;
-use std::{
-    fmt,
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
 /// The default store: one process, no server, bounded.
 ///
@@ -50,8 +48,8 @@ use std::{
 pub struct MemoryStore(Arc<Inner>);
 
 struct Inner {
-    shards: Box<[Padded<Mutex<Shard>>]>,
-    hasher: RandomState,
+    shards: Box<[Padded<ShortLock<Shard>>]>,
+    seed: Seed,
     clock: MonotonicClock,
 }
 
@@ -122,11 +120,11 @@ impl MemoryStore {
     }
 
     /// Decides on one key.
-    #[inline]
+    #[inline(always)]
     fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Decision {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.place(hash)]);
-        let now = self.time(clock);
+        let now = self.time(clock, &mut shard);
         if let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates())
             && let ([meter], Some(empty_at)) = (&meters[..], shard.bucket(hash, quota_id(demand.quota)))
         {
@@ -138,6 +136,9 @@ impl MemoryStore {
     /// [`one`](Self::one) whatever its state is; not inlined, so that a bucket's way stays short.
     #[inline(never)]
     fn any(shard: &mut Shard, hash: u64, demand: &Demand<'_>, now: Now, mode: Mode) -> Decision {
+        if let Some(state) = shard.state(hash, quota_id(demand.quota)) {
+            return decide(&mut [View { quota: demand.quota, state, cost: demand.cost }], now.at, mode);
+        }
         let mut loaded = shard.load(hash, demand, now.at);
         let view = View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost };
         let decision = decide(&mut [view], now.at, mode);
@@ -161,10 +162,13 @@ impl MemoryStore {
         let mut places: SmallVec<[usize; 8]> = hashes.iter().map(|&hash| self.place(hash)).collect();
         places.sort_unstable();
         places.dedup();
-        let mut shards: SmallVec<[MutexGuard<'_, Shard>; 8]> =
+        let mut shards: SmallVec<[ShortGuard<'_, Shard>; 8]> =
             places.iter().map(|&place| lock(&self.0.shards[place])).collect();
-        let now = self.time(clock);
+        let now = self.time_of_all(clock, &mut shards);
         let shard_of = |hash: u64| places.binary_search(&self.place(hash)).unwrap_or(0);
+        if let Some(decision) = Self::buckets(demands, |i| shard_of(hashes[i]), &hashes, &mut shards, now.at, mode) {
+            return Ok(decision);
+        }
 
         let mut loaded: SmallVec<[Loaded; 8]> = demands
             .iter()
@@ -206,6 +210,34 @@ impl MemoryStore {
         Ok(decision)
     }
 
+    /// [`several`](Self::several) where every key has a bucket under the demand's quota: decided in place.
+    fn buckets(
+        demands: &[Demand<'_>],
+        shard_of: impl Fn(usize) -> usize,
+        hashes: &[u64],
+        shards: &mut [ShortGuard<'_, Shard>],
+        now: Timestamp,
+        mode: Mode,
+    ) -> Option<Decision> {
+        let mut places: SmallVec<[(usize, usize); 4]> = SmallVec::new();
+        let mut singles: SmallVec<[Single<'_, Gcra>; 4]> = SmallVec::new();
+        for (i, demand) in demands.iter().enumerate() {
+            let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates()) else { return None };
+            let [meter] = &meters[..] else { return None };
+            let shard = shard_of(i);
+            let (index, state) = shards[shard].find_bucket(hashes[i], quota_id(demand.quota))?;
+            places.push((shard, index));
+            singles.push(Single { meter, rate, state, cost: demand.cost });
+        }
+        let decision = decide_singles(&mut singles, now, mode);
+        if mode == Mode::Take {
+            for ((demand, single), (shard, index)) in demands.iter().zip(&singles).zip(places) {
+                shards[shard].put_bucket(index, quota_id(demand.quota), single.state);
+            }
+        }
+        Some(decision)
+    }
+
     /// Runs `change` on the state of the demand's key inside its shard's lock, and keeps what it changed.
     fn with_key<R>(
         &self,
@@ -216,25 +248,33 @@ impl MemoryStore {
     ) -> R {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.place(hash)]);
-        let now = self.time(clock);
+        let now = self.time(clock, &mut shard);
         let mut loaded = shard.load(hash, demand, now.at);
         let result = change(&mut loaded.state, now.at);
         shard.store(hash, demand, loaded, now, is_written);
         result
     }
 
+    /// The time, read under the lock of the shard.
     #[inline]
-    fn time(&self, clock: Option<&dyn Clock>) -> Now {
-        let at = clock.map_or_else(|| self.0.clock.now(), Clock::now);
+    fn time(&self, clock: Option<&dyn Clock>, shard: &mut Shard) -> Now {
+        let at = clock.map_or_else(|| shard.not_before(self.0.clock.now()), Clock::now);
+        Now { at, may_step_back: clock.is_some() }
+    }
+
+    /// The time, read under the locks of several shards.
+    fn time_of_all(&self, clock: Option<&dyn Clock>, shards: &mut [ShortGuard<'_, Shard>]) -> Now {
+        let mut at = clock.map_or_else(|| self.0.clock.now(), Clock::now);
+        if clock.is_none() {
+            at = shards.iter_mut().fold(at, |at, shard| shard.not_before(at));
+            shards.iter_mut().for_each(|shard| _ = shard.not_before(at));
+        }
         Now { at, may_step_back: clock.is_some() }
     }
 
     #[inline]
     fn hash(&self, scope: &Scope, key: &[u8]) -> u64 {
-        let mut hasher = self.0.hasher.build_hasher();
-        hasher.write_u64(scope.hash());
-        hasher.write(key);
-        hasher.finish()
+        self.0.seed.hash(scope.hash(), key)
     }
 
     /// Which shard a hash belongs to: by bits that the shard's own table uses last.
@@ -263,15 +303,15 @@ impl MemoryStoreBuilder {
         let shards = (self.max_keys / 256).next_power_of_two().clamp(1, 64);
         let room = self.max_keys.div_ceil(shards);
         MemoryStore(Arc::new(Inner {
-            shards: (0..shards).map(|_| Padded(Mutex::new(Shard::new(room)))).collect(),
-            hasher: RandomState::new(),
+            shards: (0..shards).map(|_| Padded(ShortLock::new(Shard::new(room)))).collect(),
+            seed: Seed::random(),
             clock: MonotonicClock::new(),
         }))
     }
 }
 
 impl LocalStore for MemoryStore {
-    #[inline]
+    #[inline(always)]
     fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         match demands {
             [demand] => Ok(self.one(demand, clock, Mode::Take)),
@@ -300,14 +340,14 @@ impl LocalStore for MemoryStore {
     fn sweep(&self, clock: Option<&dyn Clock>) -> Result<usize, StoreError> {
         let dropped = self.0.shards.iter().map(|shard| {
             let mut shard = lock(shard);
-            let now = self.time(clock);
+            let now = self.time(clock, &mut shard);
             shard.sweep(now.at)
         });
         Ok(dropped.sum())
     }
 
     fn now(&self, clock: Option<&dyn Clock>) -> Result<Timestamp, StoreError> {
-        Ok(self.time(clock).at)
+        Ok(clock.map_or_else(|| self.0.clock.now(), Clock::now))
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -331,9 +371,10 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-/// A shard's state is valid at every step a panic could cut short, so a poisoned lock is as good as any.
-fn lock<T>(mutex: &Padded<Mutex<T>>) -> MutexGuard<'_, T> {
-    mutex.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// A shard's state is valid at every step a panic could cut short.
+#[inline]
+fn lock<T>(shard: &Padded<ShortLock<T>>) -> ShortGuard<'_, T> {
+    shard.0.lock()
 }
 
 #[cfg(test)]

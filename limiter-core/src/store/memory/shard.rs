@@ -32,6 +32,8 @@ pub(super) struct Shard {
     quotas: HashMap<u64, Quota, RandomState>,
     /// With this many quotas, those that no slot is under any more are forgotten.
     most_quotas: usize,
+    /// The latest time of the store's own clock that anything was decided at here.
+    latest: Timestamp,
 }
 
 /// What keys without a slot share a state by: their limiter, their quota, and one of a few ways by hash.
@@ -82,13 +84,42 @@ impl Shard {
             overflow_writes: 0,
             quotas: HashMap::default(),
             most_quotas: FEW_QUOTAS,
+            latest: Timestamp::MIN,
         }
+    }
+
+    /// The store's own time `now`, which is not before any that was told here: two threads may read it a little apart.
+    #[inline]
+    pub(super) fn not_before(&mut self, now: Timestamp) -> Timestamp {
+        self.latest = self.latest.max(now);
+        self.latest
     }
 
     /// The bucket of a key that has one under this quota: the commonest case, decided in place.
     #[inline]
     pub(super) fn bucket(&mut self, hash: u64, id: u64) -> Option<&mut u64> {
         self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_bucket_mut(id)
+    }
+
+    /// Any other state of a key that has one under this quota, but for a bucket's that is not in a bucket's place: it may
+    /// have to move there.
+    #[inline]
+    pub(super) fn state(&mut self, hash: u64, id: u64) -> Option<&mut KeyState> {
+        self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_state_mut(id)
+    }
+
+    /// Where that bucket is, until something else is changed, and its state.
+    pub(super) fn find_bucket(&mut self, hash: u64, id: u64) -> Option<(usize, u64)> {
+        let index = self.slots.find_bucket_index(hash, |slot| slot.hash == hash)?;
+        let empty_at = *self.slots.get_bucket_mut(index)?.as_bucket_mut(id)?;
+        Some((index, empty_at))
+    }
+
+    /// Writes a bucket that [`find_bucket`](Self::find_bucket) found.
+    pub(super) fn put_bucket(&mut self, index: usize, id: u64, empty_at: u64) {
+        if let Some(bucket) = self.slots.get_bucket_mut(index).and_then(|slot| slot.as_bucket_mut(id)) {
+            *bucket = empty_at;
+        }
     }
 
     /// The state of a key under the demand's quota: its own, or that of the overflow it may have written to, or fresh.

@@ -40,6 +40,19 @@ impl Slot {
         }
     }
 
+    /// The state made under this quota where it is one that never fits a bucket's place.
+    #[inline]
+    pub(super) fn as_state_mut(&mut self, id: u64) -> Option<&mut KeyState> {
+        match &mut self.packed {
+            Packed::Full { quota, state }
+                if *quota == id && !matches!(state.cells, Cells::Gcra(ref cells) if cells.len() == 1) =>
+            {
+                Some(state)
+            }
+            _ => None,
+        }
+    }
+
     /// The state, moved out: [`put`](Self::put) it back.
     #[inline]
     pub(super) fn take(&mut self) -> KeyState {

@@ -1,0 +1,185 @@
+//! When the store fails: what becomes of requests, how long a call may take, and when to stop asking for a while.
+
+use limiter_core::{Error, Sleep, StoreError, StoreErrorKind, ThreadTimer};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+/// What becomes of a request that the store cannot decide on; see
+/// [`RateLimitLayer::on_store_failure`](crate::RateLimitLayer::on_store_failure).
+///
+/// | | is let in while the store fails | clients are told |
+/// | --- | --- | --- |
+/// | [`Refuse`](Self::Refuse) | nothing | 503, without a word about quotas |
+/// | [`Allow`](Self::Allow) | everything | nothing |
+/// | [`DecideLocally`](Self::DecideLocally) | in each process, each policy's [`local_quota`](crate::Policy::local_quota), beside what the store had let in | how the local quota stands |
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum StoreFailure {
+    /// It is answered with 503 and the problem `temporary-reduced-capacity`; never with 429.
+    #[default]
+    Refuse,
+    /// It passes unlimited, without header fields and without a [`Verdict`](crate::Verdict) in its extensions.
+    Allow,
+    /// It is decided on in this process's memory: the same policies, keys and costs, all or nothing as ever.
+    ///
+    /// Every process counts by itself and from nothing, so n of them let in up to n times the quota, unless
+    /// [`local_quota`](crate::Policy::local_quota) is a share of it. Local counts are kept for the next failure as long
+    /// as they still limit anything.
+    DecideLocally,
+}
+
+/// When a store that fails is left alone for a while: after so many failures in a row nobody asks it during a pause, and
+/// what [`on_store_failure`](crate::RateLimitLayer::on_store_failure) says happens at once; then a single request asks
+/// it again, and its answer ends the pause or begins another.
+///
+/// After five failures for a second by default. Stores in this process are always asked.
+///
+/// ```
+/// use limiter_core::Limiter;
+/// use limiter_tower::{Breaker, RateLimitLayer, StoreFailure};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), limiter_core::QuotaError> {
+/// let layer = RateLimitLayer::new(Limiter::parse("100/s")?) // over a remote store
+///     .on_store_failure(StoreFailure::DecideLocally)
+///     .time_budget(Duration::from_millis(50))
+///     .breaker(Breaker::new(3, Duration::from_secs(2)));
+/// # let _ = layer;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Breaker {
+    failures: u32,
+    pause: Duration,
+}
+
+impl Breaker {
+    /// No breaker: the store is always asked.
+    pub const OFF: Self = Self { failures: u32::MAX, pause: Duration::ZERO };
+
+    /// After `failures` in a row, at least one, the store is left alone for `pause`.
+    #[must_use]
+    pub fn new(failures: u32, pause: Duration) -> Self {
+        Self { failures: failures.max(1), pause }
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::new(5, Duration::from_secs(1))
+    }
+}
+
+/// How a layer deals with a store that fails.
+pub(crate) struct Failing {
+    pub(crate) then: StoreFailure,
+    pub(crate) budget: Option<Duration>,
+    pub(crate) breaker: Breaker,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct State {
+    failures: u32,
+    /// Nobody asks before.
+    until: Option<Instant>,
+}
+
+impl Failing {
+    pub(crate) fn new(then: StoreFailure, budget: Option<Duration>, breaker: Breaker) -> Self {
+        Self { then, budget, breaker, state: Mutex::default() }
+    }
+
+    /// What `call` answers, where the store is to be asked and answers within the budget, and `extra` where a wait is
+    /// part of the call.
+    ///
+    /// A call that took too long may have been carried out: it is never made again, and its units may stay taken.
+    pub(crate) async fn ask<T>(
+        &self,
+        extra: Duration,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        if !self.may_ask() {
+            return Err(StoreError::new(StoreErrorKind::Unavailable).with_source(LeftAlone(self.breaker)).into());
+        }
+        let answer = within(self.budget.map(|budget| budget.saturating_add(extra)), call).await;
+        self.note(matches!(answer, Err(Error::Store(_))));
+        answer
+    }
+
+    fn may_ask(&self) -> bool {
+        let mut state = self.lock();
+        match state.until {
+            Some(until) if Instant::now() < until => false,
+            Some(_) => {
+                // This one asks for all; should its answer never come, another one does after the next pause.
+                state.until = Instant::now().checked_add(self.breaker.pause);
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn note(&self, has_failed: bool) {
+        let mut state = self.lock();
+        if !has_failed {
+            *state = State::default();
+            return;
+        }
+        state.failures = state.failures.saturating_add(1);
+        if state.failures >= self.breaker.failures && self.breaker != Breaker::OFF {
+            state.until = Instant::now().checked_add(self.breaker.pause);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `call`, or the store's failure to answer in time.
+pub(crate) async fn within<T>(
+    budget: Option<Duration>,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(budget) = budget else { return call.await };
+    let (mut call, mut timer) = (pin!(call), None);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+            return Poll::Ready(answer);
+        }
+        let timer = timer.get_or_insert_with(|| ThreadTimer.sleep(budget));
+        timer.as_mut().poll(cx).map(|()| Err(StoreError::new(StoreErrorKind::TimedOut).into()))
+    })
+    .await
+}
+
+/// The source of the error while nobody asks the store.
+#[derive(Debug)]
+struct LeftAlone(Breaker);
+
+impl fmt::Display for LeftAlone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Breaker { failures, pause } = self.0;
+        write!(f, "it failed {failures} times in a row and is asked again only after {pause:?}")
+    }
+}
+
+impl std::error::Error for LeftAlone {}
+
+impl fmt::Debug for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failing")
+            .field("then", &self.then)
+            .field("budget", &self.budget)
+            .field("breaker", &self.breaker)
+            .finish_non_exhaustive()
+    }
+}
