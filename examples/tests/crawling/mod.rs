@@ -1,6 +1,9 @@
 //! What the tests of the crawler share: the program, lists, and servers.
 #![allow(dead_code)] // each test uses a part
 
+#[path = "../support/program.rs"]
+mod program;
+
 use axum::{
     Router,
     extract::State,
@@ -8,8 +11,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use std::{
-    env,
-    ffi::OsStr,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -32,25 +33,8 @@ pub(crate) fn refused(args: &[&str]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// The program, up to date: cargo builds examples for tests only where no targets are named on its command line.
 pub(crate) fn program() -> &'static Path {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-        let test = env::current_exe().unwrap();
-        let profile_dir = test.parent().and_then(Path::parent).unwrap(); // of target/debug/deps/crawler-…
-        let profile = match profile_dir.file_name().and_then(OsStr::to_str).unwrap() {
-            "debug" => "dev",
-            profile => profile,
-        };
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--offline", "--package", "examples", "--example", "crawler", "--profile", profile])
-            .arg("--target-dir")
-            .arg(profile_dir.parent().unwrap())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        profile_dir.join("examples").join(format!("crawler{}", env::consts::EXE_SUFFIX))
-    });
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| program::built("crawler"));
     &PROGRAM
 }
 
