@@ -115,7 +115,7 @@ impl<S: Store> RulesLayer<S> {
     /// let layer = RulesLayer::new(RulesReader::new().read(&path)?);
     ///
     /// std::fs::write(&path, "policy = [{ name = 'api', quota = '5 a second' }]")?;
-    /// assert!(layer.reload().unwrap_err().to_string().contains("rules.toml:1:37: "));
+    /// assert!(layer.reload().unwrap_err().to_string().contains("rules.toml:1:38: "));
     ///
     /// std::fs::write(&path, "policy = [{ name = 'search', quota = '5/s' }]")?;
     /// assert_eq!(layer.reload()?.to_string(), "added: search; removed: api");
