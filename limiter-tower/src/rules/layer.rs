@@ -98,6 +98,10 @@ impl<S: Store> RulesLayer<S> {
     /// A policy keeps its name's count: what is in use stays in use, under its new quota too, as with
     /// [`Limiter::set_quota`]. One that is gone limits nothing any more; its count stays in the store until it is used
     /// up, should the policy come back.
+    ///
+    /// A decision that another thread is making at that very instant may still be under the quota before. Where that
+    /// is the smaller one, what is in use of the key beyond it is forgotten, as whenever a quota goes to and fro: so
+    /// much more can be let in, once.
     pub fn apply(&self, rules: Rules) -> RulesChange {
         self.0.apply(self.0.state(), rules)
     }
