@@ -82,6 +82,13 @@ impl<S: Store> Settings<S> {
         let Some(group) = &question.group else {
             return self.pass_shadows(Ruling::Pass(Pass::default()), &question).await;
         };
+        if !self.is_local() {
+            // What waits for the store alone is not a wait for a turn, and has but the store's time.
+            let decided = self.ask(group).await;
+            if !decided.as_ref().is_ok_and(|denial| self.may_wait(denial)) {
+                return self.pass_shadows(self.conclude(group, decided), &question).await;
+            }
+        }
         let since = Instant::now();
         let limit = self.wait.unwrap_or_default();
         let waited = match self.is_local() {
@@ -91,7 +98,9 @@ impl<S: Store> Settings<S> {
         let ruling = match waited {
             Ok((decision, held)) => self.admit(group, decision, Granted::new(Some(held)), since.elapsed()),
             // The store says what is so now, and how long it will be.
-            Err(Error::WaitTooLong { .. } | Error::QueueFull { .. }) => self.conclude(group, self.ask(group).await),
+            Err(Error::WaitTooLong { .. } | Error::TimedOut { .. } | Error::QueueFull { .. }) => {
+                self.conclude(group, self.ask(group).await)
+            }
             Err(error) => self.conclude(group, Err(error)),
         };
         self.pass_shadows(ruling, &question).await
@@ -137,12 +146,12 @@ impl<S: Store> Settings<S> {
                 self.admit(group, decision, held, Duration::ZERO)
             }
             Ok(denial) => {
-                let verdict = Verdict::new(denial, group.announced());
+                let verdict = Verdict::new(denial, group.announced(self));
                 self.tell(|| Event::decided(Outcome::Denied, &verdict));
                 Ruling::Refuse(Refused::Denied(verdict))
             }
             Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::Allow => {
-                let parts = group.announced();
+                let parts = group.announced(self);
                 self.tell(|| Event::undecided(Outcome::LetThrough, &error, &parts));
                 Ruling::Pass(Pass::default())
             }
@@ -150,7 +159,7 @@ impl<S: Store> Settings<S> {
                 self.decide_locally(group, &error)
             }
             Err(error) => {
-                let parts = group.announced();
+                let parts = group.announced(self);
                 self.tell(|| Event::undecided(undecided(&error), &error, &parts));
                 Ruling::Refuse(Refused::Undecided { error, parts })
             }
@@ -169,7 +178,7 @@ impl<S: Store> Settings<S> {
                 Ruling::Refuse(Refused::Denied(verdict))
             }
             Err(error) => {
-                let parts = group.announced();
+                let parts = group.announced(self);
                 self.tell(|| Event::undecided(undecided(&error), &error, &parts));
                 Ruling::Refuse(Refused::Undecided { error, parts })
             }
@@ -177,14 +186,14 @@ impl<S: Store> Settings<S> {
     }
 
     fn admit(&self, group: &Group<S>, decision: Decision, held: Granted, waited: Duration) -> Ruling {
-        let verdict = Verdict::new(decision, group.announced());
+        let verdict = Verdict::new(decision, group.announced(self));
         self.tell(|| Event::decided(Outcome::Admitted, &verdict).waited(waited));
         Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held })
     }
 
     /// Tells the hook what would have become of the request.
     fn tell_shadow(&self, group: &Group<S>, decided: Result<Decision, Error>) -> Option<Verdict> {
-        let parts = group.announced();
+        let parts = group.announced(self);
         match decided {
             Ok(decision) => {
                 let outcome = if decision.allowed() { Outcome::WouldAdmit } else { Outcome::WouldDeny };
