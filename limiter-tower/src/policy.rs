@@ -215,7 +215,8 @@ impl<S: Store> Policy<S> {
 
     /// Decides, counts and tells the layer's hook, but never refuses, and is not told to clients: to try a limit out.
     ///
-    /// It is asked by itself, in a step of its own, once all other policies have let the request in. See also
+    /// It is asked by itself, in a step of its own, once all other policies have let the request in, and settles by its
+    /// rules for outcomes as it would in earnest. A key that cannot be had refuses nobody either. See also
     /// [`RateLimitLayer::shadow`](crate::RateLimitLayer::shadow).
     ///
     /// ```

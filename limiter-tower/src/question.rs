@@ -3,6 +3,7 @@
 use crate::{
     KeyError,
     announced::Announced,
+    event::{Event, Outcome},
     layer::Settings,
     outcome::{Held, Permits, Rules},
     verdict::Verdict,
@@ -43,7 +44,15 @@ impl<S: Store> Question<S> {
             if policy.when.as_ref().is_some_and(|is_for| !is_for(head)) {
                 continue;
             }
-            let Some(key) = policy.key.key(head)? else { continue };
+            let key = match policy.key.key(head) {
+                Ok(Some(key)) => key,
+                Ok(None) => continue,
+                Err(_) if policy.is_shadow => {
+                    settings.tell(|| Event::plain(Outcome::NoKey));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let cost = policy.cost.as_ref().map_or(1, |cost| cost(head));
             let part = Part { place, key, cost };
             if policy.is_shadow {

@@ -5,7 +5,7 @@ use crate::{
     announced::Announced,
     event::{Event, Outcome},
     layer::Settings,
-    outcome::Granted,
+    outcome::{Granted, Held},
     question::{Group, Question},
     trace,
     verdict::Verdict,
@@ -50,7 +50,7 @@ pub(crate) struct Pass {
 impl<S: Store> Settings<S> {
     /// The ruling where the store is in this process; `None` where the request is to [wait](Self::rule_waiting).
     pub(crate) fn rule_now(&self, question: &Question<S>) -> Option<Ruling> {
-        let ruling = match &question.group {
+        let mut ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
             Some(group) => {
                 let decided = group.decide_now(self);
@@ -60,9 +60,10 @@ impl<S: Store> Settings<S> {
                 self.conclude(group, decided)
             }
         };
-        if let Ruling::Pass(_) = ruling {
+        if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                self.tell_shadow(shadow, shadow.decide_now(self));
+                let verdict = self.tell_shadow(shadow, shadow.decide_now(self));
+                pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref()));
             }
         }
         Some(ruling)
@@ -106,13 +107,19 @@ impl<S: Store> Settings<S> {
         self.pass_shadows(ruling, &question).await
     }
 
-    async fn pass_shadows(&self, ruling: Ruling, question: &Question<S>) -> Ruling {
-        if let Ruling::Pass(_) = ruling {
+    async fn pass_shadows(&self, mut ruling: Ruling, question: &Question<S>) -> Ruling {
+        if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                self.tell_shadow(shadow, self.ask(shadow).await);
+                let verdict = self.tell_shadow(shadow, self.ask(shadow).await);
+                pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref()));
             }
         }
         ruling
+    }
+
+    /// What a shadow took of a request that it would have admitted: its rules for outcomes count as in earnest.
+    fn held_in_shadow(&self, group: &Group<S>, verdict: Option<&Verdict>) -> Option<Box<dyn Held>> {
+        verdict.filter(|verdict| verdict.allowed()).and_then(|verdict| group.held(self, verdict.decision()))
     }
 
     /// The decision of a store, unless it fails.
@@ -136,8 +143,7 @@ impl<S: Store> Settings<S> {
     fn conclude(&self, group: &Group<S>, decided: Result<Decision, Error>) -> Ruling {
         if self.is_shadow {
             let verdict = self.tell_shadow(group, decided);
-            let held = verdict.as_ref().filter(|verdict| verdict.allowed());
-            let held = Granted::new(held.and_then(|verdict| group.held(self, verdict.decision())));
+            let held = Granted::new(self.held_in_shadow(group, verdict.as_ref()));
             return Ruling::Pass(Pass { verdict, is_told: false, held });
         }
         match decided {
