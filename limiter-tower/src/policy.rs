@@ -52,7 +52,9 @@ pub(crate) type When = dyn Fn(&Parts) -> bool + Send + Sync;
 impl<S: Store> Policy<S> {
     /// All requests together under the limiter's quota, each of them one unit, until the other settings say otherwise.
     ///
-    /// The name is what clients are told; the limiter's own name is that of its states in the store.
+    /// The name is what clients are told; the limiter's own name is that of its states in the store. Its
+    /// [`at_once`](limiter_core::LimiterBuilder::at_once) does not bound the requests of a layer, which are not all acquired:
+    /// a concurrency limit inside of the layer does.
     pub fn new(name: PolicyName, limiter: Limiter<S>) -> Self {
         Self {
             name,
