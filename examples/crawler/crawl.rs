@@ -15,10 +15,13 @@ use tokio::task::JoinSet;
 /// Fetches every URL of every host with `concurrency` tasks a host; what came back is in the hosts.
 ///
 /// Dropping the future ends its tasks.
+///
+/// # Errors
+/// The first of `fetch`: there is no going on.
 pub(crate) async fn crawl<F, Fut>(hosts: &[Arc<Host>], concurrency: usize, fetch: F) -> anyhow::Result<()>
 where
     F: Fn(Url) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = anyhow::Result<StatusCode>> + Send,
+    Fut: Future<Output = anyhow::Result<Fetched>> + Send,
 {
     let mut tasks = JoinSet::new();
     for host in hosts {
@@ -26,16 +29,30 @@ where
             let (host, fetch) = (Arc::clone(host), fetch.clone());
             tasks.spawn(async move {
                 while let Some(url) = host.next_url() {
-                    let answer = fetch(url).await;
-                    host.record(answer);
+                    match fetch(url).await? {
+                        Fetched::Answer(status) => host.record(Ok(status)),
+                        Fetched::Failed(error) => host.record(Err(error)),
+                        Fetched::Stopped => break,
+                    }
                 }
+                anyhow::Ok(())
             });
         }
     }
     while let Some(ended) = tasks.join_next().await {
-        ended?;
+        ended??;
     }
     Ok(())
+}
+
+/// What came of fetching a URL.
+pub(crate) enum Fetched {
+    /// Its answer, read to the end.
+    Answer(StatusCode),
+    /// None came.
+    Failed(anyhow::Error),
+    /// Nothing was asked, or not waited for: the crawl is to stop.
+    Stopped,
 }
 
 /// What to fetch from one host, and what came of it.
@@ -70,6 +87,11 @@ impl Host {
 
     pub(crate) fn total(&self) -> usize {
         self.urls.len()
+    }
+
+    /// One of its URLs.
+    pub(crate) fn url(&self) -> Option<&Url> {
+        self.urls.first()
     }
 
     /// What came back so far, in the order of time.
@@ -120,7 +142,7 @@ mod tests {
             async move {
                 log.lock().unwrap().push(url.to_string());
                 tokio::task::yield_now().await;
-                Ok(StatusCode::OK)
+                Ok(Fetched::Answer(StatusCode::OK))
             }
         })
         .await
@@ -138,8 +160,8 @@ mod tests {
     async fn a_failure_is_an_answer_too() {
         let hosts = [host("a", 4)];
         crawl(&hosts, 1, async |url: Url| match url.path() {
-            "/item/0" => Ok(StatusCode::TOO_MANY_REQUESTS),
-            path => anyhow::bail!("no way to {path}"),
+            "/item/0" => Ok(Fetched::Answer(StatusCode::TOO_MANY_REQUESTS)),
+            path => Ok(Fetched::Failed(anyhow::anyhow!("no way to {path}"))),
         })
         .await
         .unwrap();
@@ -148,5 +170,14 @@ mod tests {
         assert_eq!(answers.iter().filter(|answer| answer.is_429()).count(), 1);
         assert_eq!(answers.iter().filter(|a| a.status.is_none()).count(), 3);
         assert_eq!(hosts[0].first_error(), Some("no way to /item/1"));
+    }
+
+    #[tokio::test]
+    async fn to_stop_ends_each_task_and_an_error_ends_all() {
+        let hosts = [host("a", 10)];
+        crawl(&hosts, 2, async |_| Ok(Fetched::Stopped)).await.unwrap();
+        assert_eq!(hosts[0].answers().len(), 0);
+        let error = crawl(&[host("b", 10)], 2, async |_| anyhow::bail!("the disk is full")).await.unwrap_err();
+        assert_eq!(error.to_string(), "the disk is full");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    pin::pin,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,51 +14,29 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use reqwest::Url;
+use tokio::{signal::ctrl_c, sync::watch};
 
-use client::HostQuota;
-use crawl::Host;
-use report::HostReport;
+pub(crate) use args::Args;
+use client::Paced;
+use crawl::{Fetched, Host};
+use outcome::Outcome;
+use state::State;
 
+mod args;
 mod client;
 mod crawl;
+mod list;
+mod outcome;
 mod progress;
+mod quotas;
 mod report;
+mod robots;
 mod servers;
+mod state;
 mod urls;
 
 /// How long the crawl of the program's own servers lasts at their pace: four times their longest period, and a bit.
 const CRAWL: Duration = Duration::from_millis(12_500);
-
-/// The least share of each quota that the limiter is to use.
-const LEAST_SHARE: f64 = 0.95;
-
-/// Crawls hosts with many tasks at once, and keeps to the quota of each.
-///
-/// Without --urls it starts four API servers on loopback sockets, each with three rates of its own,
-/// crawls 1250 URLs of theirs in about 12 seconds, and needs nothing else.
-#[derive(Debug, Parser)]
-#[command(
-    verbatim_doc_comment,
-    after_help = "Exit status: 0 if all went well; 1 if any 429 was met, a request got no answer, or less than 95% of a\n\
-                  quota was used; 2 if the arguments or the list are wrong."
-)]
-pub(crate) struct Args {
-    /// Crawl without the limiter, to see the 429s
-    #[arg(long)]
-    no_limiter: bool,
-
-    /// Crawl the URLs of FILE: one a line, http:// only; blank lines and # comments are skipped
-    #[arg(long, value_name = "FILE")]
-    urls: Option<PathBuf>,
-
-    /// The quota of each host in FILE, such as "10/s" or "5/s, 100/m" [default: 10/s]
-    #[arg(long, requires = "urls", conflicts_with = "no_limiter")]
-    quota: Option<String>,
-
-    /// Tasks a host
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    concurrency: u16,
-}
 
 fn main() -> ExitCode {
     let outcome = match run(&Args::parse()) {
@@ -78,11 +56,11 @@ fn main() -> ExitCode {
 /// Crawls what `args` say.
 ///
 /// # Errors
-/// [`BadInput`] for a list or a quota that is wrong; else what kept the crawl from running at all.
+/// [`BadInput`] for a file or a quota that is wrong; else what kept the crawl from running at all, or ended it.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         match &args.urls {
-            Some(list) => crawl_list(args, list).await,
+            Some(list) => list::crawl(args, list).await,
             None => crawl_servers(args).await,
         }
     })
@@ -90,13 +68,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 async fn crawl_servers(args: &Args) -> anyhow::Result<Outcome> {
     let servers = servers::start_all().context("cannot start the servers")?;
+    let mut limits = client::limits("10/s")?;
     let mut plan = Vec::new();
     for server in &servers {
         let items = 0..server.items_in(CRAWL);
         let urls: Result<Vec<_>, _> = items.map(|id| Url::parse(&server.item_url(id))).collect();
-        plan.push((server.name().to_owned(), server.quota(), urls?));
+        limits = limits.host(server.authority(), client::limiter(&server.quota())?);
+        plan.push(Plan { host: server.name().to_owned(), quota: server.quota(), urls: urls? });
     }
-    let mut outcome = crawl(args, plan).await?;
+    let client = Paced::new(if args.no_limiter { vec![] } else { vec![limits] }, true)?;
+    let mut outcome = crawl(args, &client, plan, None).await?;
     for (report, server) in outcome.hosts.iter_mut().zip(&servers) {
         report.refused = server.refused();
         report.share = server.share();
@@ -109,123 +90,50 @@ async fn crawl_servers(args: &Args) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-async fn crawl_list(args: &Args, list: &Path) -> anyhow::Result<Outcome> {
-    let quota = match &args.quota {
-        Some(quota) => quota.clone(),
-        None if args.no_limiter => "none".to_owned(),
-        None => "10/s".to_owned(),
-    };
-    let hosts = urls::read(list).context(BadInput)?;
-    let with_quota = |(host, urls)| (host, quota.clone(), urls);
-    let plan = hosts.into_iter().map(with_quota).collect();
-    let mut outcome = crawl(args, plan).await?;
-    outcome.judge();
-    Ok(outcome)
+/// What to crawl of one host.
+struct Plan {
+    host: String,
+    quota: String,
+    urls: Vec<Url>,
 }
 
-/// Crawls hosts, each with its name, its quota and its URLs, until done or interrupted.
-async fn crawl(args: &Args, plan: Vec<(String, String, Vec<Url>)>) -> anyhow::Result<Outcome> {
-    let quotas: Vec<_> = plan
-        .iter()
-        .map(|(_, quota, urls)| HostQuota {
-            host: urls.first().map(client::authority).unwrap_or_default(),
-            quota: quota.clone(),
-        })
-        .collect();
-    let client = client::build(&quotas, !args.no_limiter).context(BadInput)?;
-    let fetch = move |url| client::fetch(client.clone(), url);
-
+/// Crawls hosts until done or interrupted, and notes in `state` what was answered.
+async fn crawl(args: &Args, client: &Paced, plan: Vec<Plan>, state: Option<State>) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    let hosts: Vec<_> = plan.into_iter().map(|(name, _, urls)| Arc::new(Host::new(name, urls, started))).collect();
-    let done = progress::while_running(&hosts, async {
+    let mut quotas = Vec::new();
+    let mut hosts = Vec::new();
+    for Plan { host, quota, urls } in plan {
+        hosts.push(Arc::new(Host::new(host, urls, started)));
+        quotas.push(quota);
+    }
+
+    let (stop, stopped) = watch::channel(false);
+    let (fetching, state) = (client.clone(), Arc::new(state));
+    let fetch = move |url: Url| {
+        let (client, state, stopped) = (fetching.clone(), Arc::clone(&state), stopped.clone());
+        async move {
+            let fetched = client.fetch(url.clone(), stopped).await;
+            if let (Some(state), Fetched::Answer(status)) = (state.as_ref(), &fetched) {
+                state.note(&url, *status)?;
+            }
+            Ok(fetched)
+        }
+    };
+    let (done, interrupted) = progress::while_running(&hosts, client, async {
+        let mut crawling = pin!(crawl::crawl(&hosts, args.concurrency.into(), fetch));
         tokio::select! {
-            done = crawl::crawl(&hosts, args.concurrency.into(), fetch) => Some(done),
-            Ok(()) = tokio::signal::ctrl_c() => None,
+            done = &mut crawling => return (done, false),
+            Ok(()) = ctrl_c() => {}
+        }
+        let _ = stop.send(true);
+        tokio::select! {
+            done = &mut crawling => (done, true),
+            Ok(()) = ctrl_c() => (Ok(()), true),
         }
     })
     .await?;
-    let interrupted = done.transpose()?.is_none();
+    done?;
     Ok(Outcome::new(&hosts, quotas, interrupted))
-}
-
-/// How the crawl went; its display is the report.
-pub(crate) struct Outcome {
-    pub(crate) hosts: Vec<HostReport>,
-    /// What was not as it should be; empty after a good crawl.
-    pub(crate) failures: Vec<String>,
-    interrupted: bool,
-    table: fn(&[HostReport]) -> String,
-}
-
-impl Outcome {
-    fn new(hosts: &[Arc<Host>], quotas: Vec<HostQuota>, interrupted: bool) -> Self {
-        let report = |(host, quota): (&Arc<Host>, HostQuota)| {
-            let answers = host.answers().clone();
-            HostReport {
-                host: host.name.clone(),
-                quota: quota.quota,
-                refused: answers.iter().filter(|answer| answer.is_429()).count(),
-                answers,
-                share: None,
-                first_error: host.first_error().map(str::to_owned),
-            }
-        };
-        Self {
-            hosts: hosts.iter().zip(quotas).map(report).collect(),
-            failures: Vec::new(),
-            interrupted,
-            table: report::status_table,
-        }
-    }
-
-    fn requests(&self) -> usize {
-        self.hosts.iter().map(|host| host.answers.len()).sum()
-    }
-
-    /// An interruption, a 429 and a request without an answer are failures.
-    fn judge(&mut self) {
-        if self.interrupted {
-            self.failures.push("interrupted".to_owned());
-        }
-        let requests = self.requests();
-        let refused: usize = self.hosts.iter().map(|host| host.refused).sum();
-        if refused > 0 {
-            self.failures.push(format!("{refused} of {requests} requests were answered with 429"));
-        }
-        for host in &self.hosts {
-            if let Some(error) = &host.first_error {
-                let (name, failed) = (&host.host, host.failed());
-                self.failures.push(format!("{failed} of the requests to {name} got no answer; the first: {error}"));
-            }
-        }
-    }
-
-    /// So is a share that is too small.
-    fn judge_shares(&mut self) {
-        for host in &self.hosts {
-            let name = &host.host;
-            match host.share {
-                Some(share) if share >= LEAST_SHARE => {}
-                Some(share) => self.failures.push(format!(
-                    "{name}: {:.1}% of the quota was used, less than {:.0}%",
-                    share * 100.0,
-                    LEAST_SHARE * 100.0
-                )),
-                None => self.failures.push(format!("{name}: too short a crawl to tell its share")),
-            }
-        }
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (table, chart) = ((self.table)(&self.hosts), report::chart(&self.hosts));
-        write!(f, "\n{table}\n{chart}")?;
-        if self.failures.is_empty() {
-            write!(f, "\n{} requests, not one 429", self.requests())?;
-        }
-        Ok(())
-    }
 }
 
 /// Marks an error that the caller's input caused.

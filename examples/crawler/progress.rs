@@ -1,4 +1,5 @@
-//! What is seen while the crawl runs: a bar a host on a terminal, else a line every two seconds.
+//! What is seen while the crawl runs: on a terminal a row a host, else a line every two seconds. How many wait and which
+//! host has asked for a pause is the limiter's own word.
 
 use std::{
     future::Future,
@@ -11,23 +12,33 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::{Instant, interval_at};
 
-use super::crawl::Host;
+use super::{
+    client::{Paced, Standing},
+    crawl::Host,
+};
 
 /// With more hosts than this, only their sum is shown.
 const MOST_HOSTS: usize = 12;
 
 /// Shows how far the hosts are until `work` is done.
-pub(crate) async fn while_running<W: Future>(hosts: &[Arc<Host>], work: W) -> anyhow::Result<W::Output> {
+pub(crate) async fn while_running<W: Future>(
+    hosts: &[Arc<Host>],
+    client: &Paced,
+    work: W,
+) -> anyhow::Result<W::Output> {
+    if hosts.is_empty() {
+        return Ok(work.await);
+    }
     let display = if io::stderr().is_terminal() { Display::bars(hosts)? } else { Display::Lines(groups(hosts)) };
     let mut ticks = interval_at(Instant::now() + display.period(), display.period());
     let mut work = pin!(work);
     loop {
         tokio::select! {
             output = &mut work => {
-                display.finish();
+                display.finish(client).await;
                 return Ok(output);
             }
-            _ = ticks.tick() => display.update(),
+            _ = ticks.tick() => display.update(client).await,
         }
     }
 }
@@ -63,33 +74,29 @@ impl<'a> Display<'a> {
         }
     }
 
-    fn update(&self) {
+    async fn update(&self, client: &Paced) {
         match self {
             Self::Bars(bars) => {
                 for (group, bar) in bars {
-                    let Now { done, rate, refused } = group.now();
-                    bar.set_position(done as u64);
-                    bar.set_message(format!("{rate:>3}/s  429s: {refused}"));
+                    let now = group.now(client).await;
+                    bar.set_position(now.done as u64);
+                    bar.set_message(now.row());
                 }
             }
             Self::Lines(groups) => {
                 let elapsed = groups[0].hosts[0].elapsed().as_secs_f64();
-                let parts: Vec<_> = groups
-                    .iter()
-                    .map(|group| {
-                        let Now { done, rate, refused } = group.now();
-                        let (name, total) = (group.name, group.total());
-                        format!("{name} {done}/{total} ({rate}/s, 429s: {refused})")
-                    })
-                    .collect();
+                let mut parts = Vec::new();
+                for group in groups {
+                    parts.push(format!("{} {}", group.name, group.now(client).await.words(group.total())));
+                }
                 eprintln!("{elapsed:4.0} s  {}", parts.join("  "));
             }
         }
     }
 
-    fn finish(&self) {
+    async fn finish(&self, client: &Paced) {
         if let Self::Bars(bars) = self {
-            self.update();
+            self.update(client).await;
             for (_, bar) in bars {
                 bar.abandon();
             }
@@ -109,6 +116,31 @@ struct Now {
     /// Answers in the last second.
     rate: usize,
     refused: usize,
+    standing: Standing,
+}
+
+impl Now {
+    /// Aligned, for below the same of other hosts.
+    fn row(&self) -> String {
+        let Self { rate, refused, standing, .. } = self;
+        let row = format!("{rate:>3}/s  {:>4} queued  429s: {refused}", standing.waiting);
+        match self.pause() {
+            Some(pause) => format!("{row}  paused for {pause} s"),
+            None => row,
+        }
+    }
+
+    fn words(&self, total: usize) -> String {
+        let Self { done, rate, refused, standing } = self;
+        let pause = self.pause().map_or(String::new(), |pause| format!(", paused for {pause} s"));
+        format!("{done}/{total} ({rate}/s, {} queued, 429s: {refused}{pause})", standing.waiting)
+    }
+
+    /// The seconds that a pause still lasts.
+    fn pause(&self) -> Option<u64> {
+        let left = self.standing.paused;
+        (!left.is_zero()).then(|| left.as_secs() + u64::from(left.subsec_nanos() > 0))
+    }
 }
 
 fn groups(hosts: &[Arc<Host>]) -> Vec<Group<'_>> {
@@ -123,8 +155,15 @@ impl Group<'_> {
         self.hosts.iter().map(|host| host.total()).sum()
     }
 
-    fn now(&self) -> Now {
-        let mut now = Now { done: 0, rate: 0, refused: 0 };
+    async fn now(&self, client: &Paced) -> Now {
+        let standing = match self.hosts {
+            [host] => match host.url() {
+                Some(url) => client.standing(url).await,
+                None => Standing::default(),
+            },
+            _ => client.standing_of_all().await,
+        };
+        let mut now = Now { done: 0, rate: 0, refused: 0, standing };
         for host in self.hosts {
             let a_second_ago = host.elapsed().saturating_sub(Duration::from_secs(1));
             let answers = host.answers();

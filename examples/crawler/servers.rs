@@ -77,6 +77,11 @@ impl ApiServer {
         self.name
     }
 
+    /// Its host, as quotas name it.
+    pub(crate) fn authority(&self) -> String {
+        self.address.to_string()
+    }
+
     /// The address of an item; any number is one.
     pub(crate) fn item_url(&self, id: u64) -> String {
         format!("http://{}/item/{id}", self.address)

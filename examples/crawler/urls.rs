@@ -64,8 +64,9 @@ fn by_host(urls: Vec<Url>) -> Vec<(String, Vec<Url>)> {
     hosts
 }
 
+/// What is wrong with the lines of a file, each with its number.
 #[derive(Debug)]
-struct BadLines(Vec<String>);
+pub(crate) struct BadLines(pub(crate) Vec<String>);
 
 impl std::error::Error for BadLines {}
 

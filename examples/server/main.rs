@@ -1,12 +1,17 @@
 //! An axum server behind three quotas: everybody together, each address, each API key.
 //!
-//! `cargo run --release --example server`, then try the curl lines it prints.
+//! `cargo run --release --example server`, then try the curl lines it prints. With `--rules FILE` the quotas are those of
+//! a file, and change with it; `--check FILE` says how a file is understood.
 
-use axum::{Json, Router, routing::get};
+mod handlers;
+pub(crate) mod rules;
+
+use axum::{Router, routing::get};
 use clap::Parser;
-use limiter_axum::{HeaderKey, Limited, MatchedRoute, PeerAddr, PolicyName, RateLimitLayer};
+use handlers::{health, home, report};
+use limiter_axum::{HeaderKey, MatchedRoute, PeerAddr, PolicyName, RateLimitLayer};
 use limiter_core::Limiter;
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use tokio::net::TcpListener;
 
 /// An axum server with a global, a per-address and a per-API-key quota.
@@ -16,15 +21,44 @@ struct Args {
     /// The address to listen on; port 0 takes any free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
+
+    /// Take the quotas from this file (.toml, .yaml or .json), and again whenever it changes.
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+
+    /// Only say how the rules of this file are understood, or what is wrong with them.
+    #[arg(long, value_name = "FILE", conflicts_with = "rules")]
+    check: Option<PathBuf>,
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(path) = args.check {
+        print!("{}", rules::check(&path)?);
+        return Ok(());
+    }
+    let (app, _watch) = match args.rules {
+        None => (app()?, None),
+        Some(path) => {
+            let layer = rules::layer(&path)?;
+            let watch = rules::watch(&layer)?;
+            (rules::app(layer), Some(watch))
+        }
+    };
     let listener = TcpListener::bind(args.listen).await?;
     println!("{}", help(listener.local_addr()?));
     // PeerAddr reads the socket's peer, which axum knows only when it is served like this.
-    let service = app()?.into_make_service_with_connect_info::<SocketAddr>();
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupted()).await?;
     Ok(())
 }
@@ -43,16 +77,7 @@ pub(crate) fn app() -> anyhow::Result<Router> {
         .route("/", get(home))
         .route_layer(per_address)
         .layer(overall)
-        .route("/health", get(|| async { "never limited\n" })))
-}
-
-/// A handler can read what is left: the decision of the innermost layer that let the request in.
-async fn home(Limited(decision): Limited) -> String {
-    format!("{decision}\n")
-}
-
-async fn report(Limited(decision): Limited) -> Json<BTreeMap<&'static str, u64>> {
-    Json(BTreeMap::from([("limit", decision.limit()), ("remaining", decision.remaining())]))
+        .route("/health", get(health)))
 }
 
 /// What to try.

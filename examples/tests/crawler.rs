@@ -5,21 +5,13 @@
 #[allow(dead_code)]
 #[path = "../crawler/main.rs"]
 mod crawler;
+mod crawling;
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::http::StatusCode;
 use clap::Parser;
 use crawler::Args;
-use std::{
-    env,
-    ffi::OsStr,
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-    sync::{Arc, LazyLock, Mutex},
-    time::{Duration, Instant},
-};
-use tokio::{net::TcpListener, runtime::Runtime};
+use crawling::{List, Server, refused, run};
+use std::time::{Duration, Instant};
 
 #[test]
 fn the_crawl_meets_no_429_and_uses_nearly_all_of_each_quota() {
@@ -47,7 +39,20 @@ fn help_names_every_option() {
     let output = run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8(output.stdout).unwrap();
-    for option in ["--no-limiter", "--urls <FILE>", "--quota <QUOTA>", "--concurrency <N>", "--help", "Exit status"] {
+    for option in [
+        "--no-limiter",
+        "--urls <FILE>",
+        "--quota <QUOTA>",
+        "--quotas <FILE>",
+        "--delay <TIME>",
+        "--robots",
+        "--state <FILE>",
+        "--concurrency <N>",
+        "--help",
+        "[domains]",
+        "Ctrl-C",
+        "Exit status",
+    ] {
         assert!(help.contains(option), "{option} is not in\n{help}");
     }
 }
@@ -70,12 +75,12 @@ fn an_https_line_is_refused_with_what_is_allowed() {
 
 #[test]
 fn a_list_is_crawled_within_its_quota() {
-    let server = Server::start(StatusCode::OK);
+    let server = Server::start(|_, _| StatusCode::OK.into());
     let list = List::new("within-quota", &server.urls(50));
     let output = run(&["--urls", list.arg(), "--quota", "20/s"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 
-    let arrivals = server.arrivals();
+    let arrivals = server.times();
     assert_eq!(arrivals.len(), 50);
     // Any 21 in a row span more than a second.
     assert!(arrivals.windows(21).all(|row| row[20] - row[0] > Duration::from_secs(1)), "{arrivals:?}");
@@ -85,99 +90,10 @@ fn a_list_is_crawled_within_its_quota() {
 
 #[test]
 fn a_429_is_a_failure() {
-    let server = Server::start(StatusCode::TOO_MANY_REQUESTS);
+    let server = Server::start(|_, _| StatusCode::TOO_MANY_REQUESTS.into());
     let list = List::new("a-429", &server.urls(3));
     let output = run(&["--urls", list.arg()]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(complaint.contains("3 of 3 requests were answered with 429"), "{complaint}");
-}
-
-/// Runs the program as a user does.
-fn run(args: &[&str]) -> Output {
-    Command::new(program()).args(args).output().unwrap()
-}
-
-/// What it says on wrong input.
-fn refused(args: &[&str]) -> String {
-    let output = run(args);
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(output.stdout.is_empty(), "{output:?}");
-    String::from_utf8(output.stderr).unwrap()
-}
-
-/// The program, up to date: cargo builds examples for tests only where no targets are named on its command line.
-fn program() -> &'static Path {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-        let test = env::current_exe().unwrap();
-        let profile_dir = test.parent().and_then(Path::parent).unwrap(); // of target/debug/deps/crawler-…
-        let profile = match profile_dir.file_name().and_then(OsStr::to_str).unwrap() {
-            "debug" => "dev",
-            profile => profile,
-        };
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--offline", "--package", "examples", "--example", "crawler", "--profile", profile])
-            .arg("--target-dir")
-            .arg(profile_dir.parent().unwrap())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        profile_dir.join("examples").join(format!("crawler{}", env::consts::EXE_SUFFIX))
-    });
-    &PROGRAM
-}
-
-/// A file of URLs, there for as long as its test.
-struct List(PathBuf);
-
-impl List {
-    fn new(name: &str, lines: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.txt", std::process::id()));
-        fs::write(&path, lines).unwrap();
-        Self(path)
-    }
-
-    fn arg(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for List {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// A server on a real socket that remembers when each request arrived.
-struct Server {
-    _runtime: Runtime,
-    address: SocketAddr,
-    arrivals: Arc<Mutex<Vec<Instant>>>,
-}
-
-impl Server {
-    fn start(answer: StatusCode) -> Self {
-        let arrivals = Arc::new(Mutex::new(Vec::new()));
-        let arrived = async move |State(arrivals): State<Arc<Mutex<Vec<Instant>>>>| {
-            // Inside the lock, so that they are in order.
-            let mut arrivals = arrivals.lock().unwrap();
-            arrivals.push(Instant::now());
-            answer
-        };
-        let app = Router::new().route("/item/{id}", get(arrived)).with_state(Arc::clone(&arrivals));
-        let runtime = Runtime::new().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
-        runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { _runtime: runtime, address, arrivals }
-    }
-
-    fn urls(&self, count: usize) -> String {
-        (0..count).map(|id| format!("http://{}/item/{id}\n", self.address)).collect()
-    }
-
-    fn arrivals(&self) -> Vec<Instant> {
-        self.arrivals.lock().unwrap().clone()
-    }
 }

@@ -2,18 +2,31 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/program.rs"]
+mod program;
 #[allow(dead_code)]
 #[path = "../server/main.rs"]
 mod server;
 
 use reqwest::{Client, StatusCode};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 use tokio::net::TcpListener;
 
 async fn started() -> (Client, String) {
+    served(server::app().unwrap()).await
+}
+
+async fn served(app: axum::Router) -> (Client, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let service = server::app().unwrap().into_make_service_with_connect_info::<SocketAddr>();
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, service).await });
     (Client::builder().no_proxy().build().unwrap(), base)
 }
@@ -76,4 +89,123 @@ async fn the_quota_of_all_together_refuses_although_no_address_has_used_its_own(
     assert_eq!(refused.headers()["ratelimit-policy"], r#""overall";q=100;w=1"#);
     assert!(refused.text().await.unwrap().contains(r#""violated-policies":["overall"]"#));
     assert_eq!(client.get(format!("{base}/health")).send().await.unwrap().status(), StatusCode::OK);
+}
+
+fn rules(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("server").join(name)
+}
+
+#[test]
+fn the_rules_in_each_format_are_the_same() {
+    let reader = limiter_axum::rules_reader();
+    let toml = reader.read(rules("rules.toml")).unwrap();
+    assert_eq!(reader.read(rules("rules.yaml")).unwrap(), toml);
+    assert_eq!(reader.read(rules("rules.json")).unwrap(), toml);
+}
+
+#[tokio::test]
+async fn the_rules_limit_as_they_say() {
+    let layer = server::rules::layer(&rules("rules.toml")).unwrap();
+    let (client, base) = served(server::rules::app(layer)).await;
+    let report = async |key: Option<&str>, from: &str| {
+        let request = client.get(format!("{base}/report")).header("x-forwarded-for", from);
+        key.into_iter().fold(request, |request, key| request.header("x-api-key", key)).send().await.unwrap()
+    };
+    assert_eq!(report(None, "203.0.113.1").await.status(), StatusCode::BAD_REQUEST);
+    for (key, limit) in [("ada", "3"), ("gold", "30")] {
+        let response = report(Some(key), "203.0.113.1").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let told = response.headers()["ratelimit-policy"].to_str().unwrap();
+        assert!(told.contains(&format!("\"api-key\";q={limit};w=10")) && !told.contains("planned"), "{told}");
+    }
+    // Of ten at once each address has its own, whatever it says the others are.
+    let mut refused = 0;
+    for asked in 0..20 {
+        let response = client.get(&base).header("x-forwarded-for", format!("10.9.8.{asked}, 203.0.113.2")).send().await;
+        refused += usize::from(response.unwrap().status() == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!(refused > 0);
+    let other = client.get(&base).header("x-forwarded-for", "203.0.113.3").send().await.unwrap();
+    assert_eq!(other.status(), StatusCode::OK);
+    let health = client.get(format!("{base}/health")).send().await.unwrap();
+    assert!(!health.headers().contains_key("ratelimit-policy"));
+}
+
+#[test]
+fn check_says_how_a_file_is_understood_or_what_is_wrong_and_exits_so() {
+    let check = |path: &Path| {
+        let output = Command::new(program::built("server")).arg("--check").arg(path).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, said, complaints) = check(&rules("rules.yaml"));
+    assert_eq!((code, complaints.as_str()), (Some(0), ""));
+    assert!(said.contains("\npolicy address: 5/s burst 10, 300/min by client and route\n"), "{said}");
+    let broken = File::new("check", "[[policy]]\nname = \"api\"\nquota = \"5/dya\"\nkey = \"pear\"\n");
+    let (code, said, complaints) = check(&broken.path);
+    assert_eq!((code, said.as_str()), (Some(1), ""));
+    let lines: Vec<&str> = complaints.lines().collect();
+    let path = broken.path.display();
+    assert!(
+        lines[0].starts_with(&format!("{path}:3:12: the quota has \"dya\", where it needs a period: ")),
+        "{complaints}"
+    );
+    assert_eq!(
+        lines[1..],
+        [format!(
+            "{path}:4:7: there is no key \"pear\": did you mean \"peer\"? Allowed: global, method, header:NAME, \
+             cookie:NAME, query:NAME, peer, client, route"
+        )]
+    );
+}
+
+#[tokio::test]
+async fn the_program_serves_from_a_file_and_follows_it() {
+    let file = File::new("serve", "policy = [{ name = 'all', quota = 'fixed_window 1/week' }]");
+    let program = Command::new(program::built("server"))
+        .args(["--listen", "127.0.0.1:0", "--rules"])
+        .arg(&file.path)
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut program = Program(program.unwrap());
+    let mut lines = BufReader::new(program.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let base = first.split([' ', ';']).find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+    let ask = async || client.get(&base).send().await.unwrap().status().as_u16();
+    assert_eq!([ask().await, ask().await], [200, 429]);
+    fs::write(&file.path, "policy = [{ name = 'all', quota = 'fixed_window 3/week' }]").unwrap();
+    assert!(lines.any(|line| line == "rules: changed: all"));
+    assert_eq!([ask().await, ask().await, ask().await], [200, 200, 429]);
+}
+
+/// A file of rules in a folder of its own, which goes with it.
+struct File {
+    path: PathBuf,
+}
+
+/// Ends with its test.
+struct Program(Child);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("limiter-server-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("rules.toml");
+        fs::write(&path, text).unwrap();
+        Self { path }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = self.path.parent().map(fs::remove_dir_all);
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

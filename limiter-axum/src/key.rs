@@ -103,7 +103,7 @@ impl KeyExtractor for PeerAddr {
 }
 
 /// The socket's peer, of which axum tells only when it is asked to.
-fn connected(request: &Parts) -> Result<IpAddr, KeyError> {
+pub(crate) fn connected(request: &Parts) -> Result<IpAddr, KeyError> {
     let connected = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address);
     let mocked = || request.extensions.get::<MockConnectInfo<SocketAddr>>().map(|MockConnectInfo(address)| address);
     connected.or_else(mocked).map(SocketAddr::ip).ok_or(KeyError::new(

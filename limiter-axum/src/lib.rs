@@ -3,6 +3,8 @@
 mod extract;
 mod from_extractor;
 mod key;
+#[cfg(feature = "rules")]
+mod rules;
 #[cfg(feature = "ws")]
 mod ws;
 
@@ -17,7 +19,14 @@ pub use limiter_tower::{
     QueryKey, RateLimit, RateLimitLayer, Reason, Refusal, StoreFailure, Throttle, ThrottleError, ThrottleLayer,
     TrueCost, TrustedProxies, Verdict, exposed_headers,
 };
+#[cfg(feature = "rules")]
+pub use limiter_tower::{
+    Mistake, Rules, RulesChange, RulesError, RulesFormat, RulesLayer, RulesLayerBuilder, RulesReader, RulesService,
+    RulesWatch,
+};
 #[cfg(feature = "body")]
 pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};
+#[cfg(feature = "rules")]
+pub use rules::rules_reader;
 #[cfg(feature = "ws")]
 pub use ws::{LimitedSocket, close_frame};

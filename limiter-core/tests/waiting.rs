@@ -328,7 +328,9 @@ fn a_crowd_is_served_at_one_awakening_where_that_loses_no_capacity() {
     let one_by_one = |spacing: u64| (1..=25).map(|n| n * spacing).collect::<Vec<_>>();
     for (quota, awakenings) in [
         ("10000/s burst 100", vec![100, 1200, 2300, 2500]),
-        ("10000/s burst 3", (0..9).map(|n| 100 + 300 * n).collect()), // with more the bucket would run empty
+        // With more, nothing would be left of the bucket for a timer that is late.
+        ("10000/s burst 10", vec![100, 800, 1500, 2200, 2500]),
+        ("10000/s burst 3", (0..13).map(|n| 100 + 200 * n).collect()),
         ("10000/s burst 1", one_by_one(100)),
         ("100/s burst 10", one_by_one(10_000)), // further apart than it is worth waiting for
     ] {

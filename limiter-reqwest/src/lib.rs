@@ -12,6 +12,8 @@ mod middleware;
 mod obey;
 mod plan;
 mod state;
+#[cfg(feature = "tower")]
+mod tower;
 #[cfg(feature = "tracing")]
 mod trace;
 
@@ -23,3 +25,5 @@ pub use middleware::RateLimitMiddleware;
 pub use obey::PauseReason;
 pub use plan::{Cost, MaxWait, PlanError, host_key};
 pub use state::Status;
+#[cfg(feature = "tower")]
+pub use tower::{Limited, LimitedError};

@@ -31,7 +31,7 @@ use tower_layer::Layer;
 /// # }
 /// ```
 #[must_use = "a layer limits nothing until it is applied"]
-pub struct RateLimitLayer<S: Store = MemoryStore>(Arc<Settings<S>>);
+pub struct RateLimitLayer<S: Store = MemoryStore>(pub(crate) Arc<Settings<S>>);
 
 /// What a layer and its services share.
 #[derive(Clone)]
@@ -75,10 +75,14 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn new(policy: impl Into<Policy<S>>) -> Self {
+        Self::of([policy.into()], MemoryStore::new())
+    }
+
+    /// A layer of policies that can be decided together, and are counted in `local` while their store fails.
+    pub(crate) fn of(policies: impl IntoIterator<Item = Policy<S>>, local: MemoryStore) -> Self {
         let fields = FieldSet::default();
-        let local = MemoryStore::new();
         Self(Arc::new(Settings {
-            policies: vec![Listed::new(policy.into(), fields, &local)],
+            policies: policies.into_iter().map(|policy| Listed::new(policy, fields, &local)).collect(),
             fields,
             answers: Arc::default(),
             block: Vec::new(),

@@ -12,6 +12,8 @@ mod layer;
 mod outcome;
 mod policy;
 mod question;
+#[cfg(feature = "rules")]
+mod rules;
 mod ruling;
 mod service;
 mod throttle;
@@ -43,6 +45,11 @@ pub use layer::RateLimitLayer;
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};
 pub use outcome::TrueCost;
 pub use policy::{Policy, PolicyError};
+#[cfg(feature = "rules")]
+pub use rules::{
+    Mistake, Rules, RulesChange, RulesError, RulesFormat, RulesLayer, RulesLayerBuilder, RulesReader, RulesService,
+    RulesWatch,
+};
 pub use service::RateLimit;
 pub use throttle::{Throttle, ThrottleError, ThrottleFuture, ThrottleLayer};
 pub use verdict::Verdict;

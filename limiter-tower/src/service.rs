@@ -38,7 +38,7 @@ use tower_service::Service;
 /// ```
 pub struct RateLimit<Svc, S: Store = MemoryStore> {
     inner: Svc,
-    settings: Arc<Settings<S>>,
+    pub(crate) settings: Arc<Settings<S>>,
 }
 
 impl<Svc, S: Store> RateLimit<Svc, S> {

@@ -1,8 +1,16 @@
 //! The kinds of clients, behind one face.
 
 use crate::common::plain_client;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::{
+    client::legacy::{Client as Hyper, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use limiter_core::Error as CoreError;
-use limiter_reqwest::{Client as Wrapped, Cost, Error, Limits, MaxWait, PlanError, RateLimitError, blocking};
+use limiter_reqwest::{
+    Client as Wrapped, Cost, Error, Limited, LimitedError, Limits, MaxWait, PlanError, RateLimitError, blocking,
+};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use std::{
     convert::Infallible,
@@ -12,12 +20,14 @@ use std::{
     time::Duration,
 };
 use tokio::task::{JoinHandle, spawn_blocking};
+use tower::{Layer, ServiceExt};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Middleware,
     Wrapped,
     Blocking,
+    Tower,
 }
 
 #[derive(Clone)]
@@ -25,6 +35,7 @@ pub(crate) enum Client {
     Middleware(ClientWithMiddleware),
     Wrapped(Wrapped),
     Blocking(blocking::Client),
+    Tower(Box<Limited<Hyper<HttpConnector, Full<Bytes>>>>),
 }
 
 /// A `POST`, and what it says of itself.
@@ -59,6 +70,7 @@ impl Kind {
                 let client = || reqwest::blocking::Client::builder().no_proxy().build().unwrap();
                 Client::Blocking(blocking::Client::new(spawn_blocking(client).await.unwrap(), limits))
             }
+            Self::Tower => Client::Tower(Box::new(limits.layer(Hyper::builder(TokioExecutor::new()).build_http()))),
         }
     }
 }
@@ -98,6 +110,17 @@ impl Client {
                 let read = |body: &'static str| reqwest::blocking::Body::new(Cursor::new(body));
                 let answer = with_call!(client.post(url), call, read).send();
                 answer.map_or_else(outcome, |response| Outcome::Answered(response.status().as_u16()))
+            }),
+            Self::Tower(client) => tokio::spawn(async move {
+                let mut request = http::Request::post(url).body(Full::from(call.body.unwrap_or_default())).unwrap();
+                call.max_wait.map(|limit| request.extensions_mut().insert(MaxWait(limit)));
+                call.cost.map(|units| request.extensions_mut().insert(Cost(units)));
+                match client.oneshot(request).await {
+                    Ok(response) => Outcome::Answered(response.status().as_u16()),
+                    Err(LimitedError::Limited(limited)) => of_limited(&limited),
+                    Err(LimitedError::Misconfigured(_)) => Outcome::Misconfigured,
+                    Err(error) => Outcome::Other(error.to_string()),
+                }
             }),
         }
     }

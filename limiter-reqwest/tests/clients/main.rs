@@ -40,3 +40,16 @@ every_kind![
     a_rule_that_is_none_is_an_error,
     a_request_dropped_in_line_leaves_its_turn,
 ];
+
+// Bodies are not seen, nothing is sent again, and timeouts are somebody else's.
+every_kind!(@ tower Tower
+    who_finds_no_unit_waits_for_one
+    a_wait_that_is_too_long_is_an_error_that_names_it
+    a_pause_holds_all_and_ends_at_the_quotas_pace
+    a_refused_request_whose_body_is_streamed_is_passed_on
+    each_host_has_the_quota_to_itself
+    a_request_says_what_it_costs
+    what_has_no_key_is_not_limited
+    a_rule_that_is_none_is_an_error
+    a_request_dropped_in_line_leaves_its_turn
+);

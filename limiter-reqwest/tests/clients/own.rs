@@ -5,15 +5,17 @@ use crate::{
     kinds::{Kind, Outcome},
 };
 use limiter_core::Limiter;
-use limiter_reqwest::{Client, Error, Limits, blocking};
+use limiter_reqwest::{Client, Error, LimitedError, Limits, blocking};
 use reqwest::{Method, Version, header::HeaderMap};
 use std::{
+    convert::Infallible,
     error::Error as _,
     io::{Read, Write},
     net::TcpListener,
     thread,
     time::{Duration, Instant},
 };
+use tower::{Layer, ServiceExt};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 async fn server() -> MockServer {
@@ -71,7 +73,7 @@ async fn a_pause_told_to_one_kind_holds_the_others() {
     let limits = Limits::new(limiter).max_wait(Duration::ZERO);
     let blocking = Kind::Blocking.client(limits.clone()).await;
     assert_eq!(blocking.post(&server.uri()).await, Outcome::Answered(503));
-    for kind in [Kind::Middleware, Kind::Wrapped, Kind::Blocking] {
+    for kind in [Kind::Middleware, Kind::Wrapped, Kind::Blocking, Kind::Tower] {
         let outcome = kind.client(limits.clone()).await.post(&server.uri()).await;
         let Outcome::WaitTooLong { needed, .. } = outcome else { panic!("{kind:?}: {outcome:?}") };
         assert_eq!(needed, Duration::from_secs(5), "{kind:?}");
@@ -164,6 +166,20 @@ async fn errors_say_what_they_come_from_and_can_do_without_the_url() {
     let error = client.get(server.uri()).send().await.unwrap_err();
     assert!(error.needed() > Some(Duration::from_secs(3500)), "{error}");
     assert!(matches!(&error, Error::Limited(limited) if error.limited().unwrap().host() == limited.host()));
+}
+
+#[tokio::test]
+async fn a_service_of_requests_without_a_uris_host_goes_by_the_host_field() {
+    let echo = tower::service_fn(async |request: http::Request<()>| Ok::<_, Infallible>(http::Response::new(request)));
+    let service = limits("sliding_log 1/h").max_wait(Duration::ZERO).layer(echo);
+    let get = |host: &str| http::Request::get("/").header("host", host).body(()).unwrap();
+    let answer = service.clone().oneshot(get("a.example")).await.unwrap().into_body();
+    assert_eq!(answer.headers()["host"], "a.example");
+    assert!(service.clone().oneshot(get("b.example")).await.is_ok());
+    let error = service.clone().oneshot(get("a.example")).await.unwrap_err();
+    assert!(matches!(&error, LimitedError::Limited(limited) if limited.host() == "a.example"), "{error}");
+    let error = service.oneshot(http::Request::new(())).await.unwrap_err();
+    assert!(matches!(error, LimitedError::NoHost), "{error}");
 }
 
 #[tokio::test]

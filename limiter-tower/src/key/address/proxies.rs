@@ -166,6 +166,21 @@ impl TrustedProxies {
     }
 }
 
+impl fmt::Display for TrustedProxies {
+    /// The networks, and the header that is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, network) in self.networks.iter().enumerate() {
+            write!(f, "{}{network}", if i > 0 { ", " } else { "" })?;
+        }
+        let header = match &self.source {
+            Source::XForwardedFor => "x-forwarded-for",
+            Source::Forwarded => "forwarded",
+            Source::Single(name) => name.as_str(),
+        };
+        write!(f, " by {header}")
+    }
+}
+
 /// Reads an address or a network; one of IPv4 addresses that are mapped into IPv6 is the IPv4 one.
 fn network(text: &str) -> Result<IpNet, ProxyError> {
     let text = text.trim();

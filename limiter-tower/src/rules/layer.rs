@@ -1,0 +1,282 @@
+//! The layer: rules in force, which others can take the place of while requests run.
+
+use super::{
+    change::RulesChange,
+    error::RulesError,
+    rule::{PolicyRule, Rules},
+    service::RulesService,
+};
+use crate::{RateLimitLayer, layer::Settings};
+use arc_swap::{ArcSwap, Guard};
+use limiter_core::{KeyBuf, Limiter, LimiterBuilder, MemoryStore, Quota, Store};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tower_layer::Layer;
+
+/// Limits an HTTP service by [`Rules`], which can be changed while requests run.
+///
+/// Cheap to clone. All services made by a layer and its clones are under the same rules, and
+/// [`apply`](Self::apply), [`reload`](Self::reload) and [`watch`](Self::watch) change them for all of them.
+///
+/// ```
+/// use limiter_tower::{RulesFormat, RulesLayer, RulesReader};
+///
+/// # fn main() -> Result<(), limiter_tower::RulesError> {
+/// let reader = RulesReader::new();
+/// let rules = |quota: &str| {
+///     let text = format!("[[policy]]\nname = 'api'\nquota = '{quota}'");
+///     reader.parse(&text, RulesFormat::Toml)
+/// };
+/// let layer = RulesLayer::new(rules("100/min")?);
+/// let change = layer.apply(rules("200/min")?); // in force at once, with the units in use carried over
+/// assert_eq!(change.to_string(), "changed: api");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a layer limits nothing until it is applied"]
+pub struct RulesLayer<S: Store = MemoryStore>(Arc<InForce<S>>);
+
+/// The rules in force, and how to put others in force.
+pub(super) struct InForce<S: Store> {
+    settings: ArcSwap<Settings<S>>,
+    state: Mutex<State<S>>,
+    setup: Setup<S>,
+}
+
+/// What the settings were made of: taken to change them, never by requests.
+struct State<S: Store> {
+    rules: Rules,
+    /// In the order of the policies.
+    limiters: Vec<Limiter<S>>,
+}
+
+/// What is not in rules.
+struct Setup<S: Store> {
+    store: S,
+    /// Where policies are counted while the store fails, whatever the rules.
+    local: MemoryStore,
+    limiter: Box<dyn Fn(LimiterBuilder<S>) -> LimiterBuilder<S> + Send + Sync>,
+    layer: Box<dyn Fn(RateLimitLayer<S>) -> RateLimitLayer<S> + Send + Sync>,
+}
+
+impl RulesLayer {
+    /// Puts rules in force, with the state in this process's memory.
+    pub fn new(rules: Rules) -> Self {
+        Self::builder(rules, MemoryStore::new()).build()
+    }
+
+    /// Settings that rules do not have: the store, hooks, what only code can say.
+    ///
+    /// ```
+    /// use limiter_core::MemoryStore;
+    /// use limiter_tower::{RulesFormat, RulesLayer, RulesReader};
+    ///
+    /// # fn main() -> Result<(), limiter_tower::RulesError> {
+    /// let rules = RulesReader::new().parse(r#"policy = [{ name = "all", quota = "9/s" }]"#, RulesFormat::Toml)?;
+    /// let layer = RulesLayer::builder(rules, MemoryStore::new())
+    ///     .with_layer(|layer| layer.on_decision(|event| eprintln!("{event}")))
+    ///     .build();
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder<S: Store>(rules: Rules, store: S) -> RulesLayerBuilder<S> {
+        let local = MemoryStore::new();
+        let setup = Setup { store, local, limiter: Box::new(|builder| builder), layer: Box::new(|layer| layer) };
+        RulesLayerBuilder { rules, setup }
+    }
+}
+
+impl<S: Store> RulesLayer<S> {
+    /// Puts other rules in force, for all requests from now on; those under way go on under the rules they came under.
+    ///
+    /// A policy keeps its name's count: what is in use stays in use, under its new quota too, as with
+    /// [`Limiter::set_quota`]. One that is gone limits nothing any more; its count stays in the store until it is used
+    /// up, should the policy come back.
+    pub fn apply(&self, rules: Rules) -> RulesChange {
+        self.0.apply(self.0.state(), rules)
+    }
+
+    /// Reads the file that the rules came from again, and puts what it says in force.
+    ///
+    /// ```
+    /// use limiter_tower::{RulesLayer, RulesReader};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("limiter-rules-doc-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// let path = folder.join("rules.toml");
+    /// std::fs::write(&path, "policy = [{ name = 'api', quota = '5/s' }]")?;
+    /// let layer = RulesLayer::new(RulesReader::new().read(&path)?);
+    ///
+    /// std::fs::write(&path, "policy = [{ name = 'api', quota = '5 a second' }]")?;
+    /// assert!(layer.reload().unwrap_err().to_string().contains("rules.toml:1:37: "));
+    ///
+    /// std::fs::write(&path, "policy = [{ name = 'search', quota = '5/s' }]")?;
+    /// assert_eq!(layer.reload()?.to_string(), "added: search; removed: api");
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RulesError`] where they came from no file, where it cannot be read, or with every mistake in it. The rules
+    /// that were in force stay so.
+    pub fn reload(&self) -> Result<RulesChange, RulesError> {
+        let state = self.0.state();
+        let (path, _) = state.rules.source.as_ref().ok_or_else(RulesError::no_file)?;
+        let rules = state.rules.reader().read(path)?;
+        Ok(self.0.apply(state, rules))
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.0.state().rules.clone()
+    }
+
+    pub(super) fn in_force(&self) -> &Arc<InForce<S>> {
+        &self.0
+    }
+
+    pub(super) fn of(in_force: Arc<InForce<S>>) -> Self {
+        Self(in_force)
+    }
+}
+
+/// Settings for a [`RulesLayer`] that rules do not have.
+#[must_use = "settings do nothing until they are built"]
+pub struct RulesLayerBuilder<S: Store> {
+    rules: Rules,
+    setup: Setup<S>,
+}
+
+impl<S: Store> RulesLayerBuilder<S> {
+    /// Changes how each policy's limiter is built: its clock, its timer. Its name is the policy's.
+    pub fn with_limiter(self, build: impl Fn(LimiterBuilder<S>) -> LimiterBuilder<S> + Send + Sync + 'static) -> Self {
+        Self { setup: Setup { limiter: Box::new(build), ..self.setup }, ..self }
+    }
+
+    /// Changes the layer that rules make, each time they do: hooks, answers by closure, predicates.
+    pub fn with_layer(self, change: impl Fn(RateLimitLayer<S>) -> RateLimitLayer<S> + Send + Sync + 'static) -> Self {
+        Self { setup: Setup { layer: Box::new(change), ..self.setup }, ..self }
+    }
+
+    /// Puts the rules in force.
+    pub fn build(self) -> RulesLayer<S> {
+        let Self { rules, setup } = self;
+        let (settings, limiters) = setup.make(&rules, None);
+        let state = Mutex::new(State { rules, limiters });
+        RulesLayer(Arc::new(InForce { settings: ArcSwap::new(settings), state, setup }))
+    }
+}
+
+impl<S: Store> InForce<S> {
+    /// The settings that a request is under.
+    pub(super) fn settings(&self) -> Guard<Arc<Settings<S>>> {
+        self.settings.load()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, mut state: MutexGuard<'_, State<S>>, rules: Rules) -> RulesChange {
+        let change = RulesChange::between(&state.rules, &rules);
+        let (settings, limiters) = self.setup.make(&rules, Some(&state));
+        self.settings.store(settings);
+        *state = State { rules, limiters };
+        change
+    }
+}
+
+impl<S: Store> Setup<S> {
+    fn make(&self, rules: &Rules, before: Option<&State<S>>) -> (Arc<Settings<S>>, Vec<Limiter<S>>) {
+        let mut limiters = Vec::new();
+        let limiter = |rule: &PolicyRule| {
+            let limiter = before.and_then(|before| before.kept(rule)).unwrap_or_else(|| self.limiter(rule));
+            limiters.push(limiter.clone());
+            limiter
+        };
+        let layer = rules.layer(limiter, self.local.clone());
+        ((self.layer)(layer).0, limiters)
+    }
+
+    fn limiter(&self, rule: &PolicyRule) -> Limiter<S> {
+        let builder = match rule.plans.is_empty() {
+            true => Limiter::builder(rule.quota.clone()),
+            false => Limiter::by_key(plan_of(rule)),
+        };
+        let builder = (self.limiter)(builder.store(self.store.clone()));
+        // One store for all, and a name that the next rules find again.
+        builder.store(self.store.clone()).name(rule.name.as_str()).build()
+    }
+}
+
+impl<S: Store> State<S> {
+    /// The limiter of a policy that was there before, under its quotas of now.
+    fn kept(&self, rule: &PolicyRule) -> Option<Limiter<S>> {
+        let mut before = self.rules.said.policies.iter().zip(&self.limiters);
+        let (was, limiter) = before.find(|(was, _)| was.name == rule.name)?;
+        if rule.plans.is_empty() && (rule.quota != was.quota || !was.plans.is_empty()) {
+            limiter.set_quota(rule.quota.clone());
+        } else if !rule.plans.is_empty() {
+            limiter.set_rule(plan_of(rule));
+        }
+        Some(limiter.clone())
+    }
+}
+
+/// The quota of each key, by its value or, where it has several members, by the first one's.
+fn plan_of(rule: &PolicyRule) -> impl Fn(&[u8]) -> Quota + Send + Sync + 'static {
+    let has_members = rule.key.len() > 1;
+    let key_of = |name: &String| match has_members {
+        true => KeyBuf::of(&(name,)),
+        false => KeyBuf::of(name),
+    };
+    let plans = rule.plans.iter().map(|(name, quota)| (key_of(name).as_slice().into(), quota.clone()));
+    let mut plans: Vec<(Box<[u8]>, Quota)> = plans.collect();
+    plans.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let default = rule.quota.clone();
+    move |key| {
+        // Members stand behind their lengths, so that none begins with another: the last that is not behind the key.
+        let behind = plans.partition_point(|(plan, _)| **plan <= *key);
+        let nearest = behind.checked_sub(1).and_then(|place| plans.get(place));
+        let is_met = |plan: &[u8]| if has_members { key.starts_with(plan) } else { key == plan };
+        nearest.filter(|(plan, _)| is_met(plan)).map_or(&default, |(_, quota)| quota).clone()
+    }
+}
+
+impl<Svc, S: Store> Layer<Svc> for RulesLayer<S> {
+    type Service = RulesService<Svc, S>;
+
+    fn layer(&self, inner: Svc) -> Self::Service {
+        RulesService::new(inner, Arc::clone(&self.0))
+    }
+}
+
+impl<S: Store> Clone for RulesLayer<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Store> fmt::Debug for RulesLayer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RulesLayer").field(&self.0).finish()
+    }
+}
+
+impl<S: Store> fmt::Debug for InForce<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InForce").field(&*self.settings.load()).finish()
+    }
+}
+
+impl<S: Store> fmt::Debug for RulesLayerBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RulesLayerBuilder").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,8 @@
+//! Rules from files: what they say, which mistakes they can have, and how they change while requests run.
+
+#![cfg(test)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod change;
+mod meaning;
+mod mistakes;
