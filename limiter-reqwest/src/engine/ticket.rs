@@ -14,7 +14,7 @@ use limiter_core::{Error, Permit, Store, Timestamp};
 use reqwest::{Method, Request, StatusCode, Url, header::HeaderMap};
 use std::time::{Duration, SystemTime};
 
-/// The most that a first 429 pauses for which does not say how long.
+/// The most that a first refusal pauses for which does not say how long.
 const LONGEST_UNSAID: Duration = Duration::from_secs(1);
 
 /// Leave to send a request once. Its units stay counted whatever becomes of it; dropped without a word, they count from then
@@ -154,8 +154,10 @@ async fn obey<S: Store>(
         }
     }
     let (unit, period) = policy.pace_of(key);
-    let unsaid = || (is_refusal && !is_learned).then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
-    let Some((told, reason)) = asked.or_else(unsaid) else { return (is_refusal, is_learned) };
+    let unsaid = (is_refusal && !is_learned).then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
+    let Some((told, reason)) = asked.filter(|(told, _)| !told.is_zero()).or(unsaid) else {
+        return (is_refusal, is_learned);
+    };
     let longest = limits.longest_pause();
     let patience = if is_refusal { 1_u32 << again.min(31) } else { 1 };
     let length = told.saturating_mul(patience).min(longest);
