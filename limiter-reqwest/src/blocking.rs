@@ -145,10 +145,6 @@ impl Transport for Direct<'_> {
     fn head<'a>(&'a self, response: &'a Response) -> (&'a Url, StatusCode, &'a HeaderMap) {
         (response.url(), response.status(), response.headers())
     }
-
-    fn may_have_arrived(error: &reqwest::Error) -> bool {
-        !error.is_connect()
-    }
 }
 
 #[cfg(test)]

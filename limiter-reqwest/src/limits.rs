@@ -79,8 +79,9 @@ impl<S: Store> Limits<S> {
     /// it (`api.example.com:8080`), every host below a name (`*.example.com`), or every host (`*`).
     ///
     /// The most specific rule for a request holds, and no other: one with a [`path`](Self::path) before those without,
-    /// then a port's before a host's, a host's before those of names above it, the longer name first. Names are compared
-    /// as URLs print them: in lower case, international ones in ASCII; IPv6 addresses stand in brackets.
+    /// the longer path first, then a port's before a host's, a host's before those of names above it, the longer name
+    /// first. Names are compared as URLs print them: in lower case, international ones in ASCII, but without a dot at the
+    /// end; IPv6 addresses stand in brackets.
     ///
     /// A host that is none is an error of [`checked`](Self::checked), or of the first request.
     ///

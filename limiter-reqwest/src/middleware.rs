@@ -59,9 +59,4 @@ impl Transport for Rest<'_, '_> {
     fn head<'a>(&'a self, response: &'a Response) -> (&'a Url, StatusCode, &'a HeaderMap) {
         (response.url(), response.status(), response.headers())
     }
-
-    /// Where no connection came about, no server can have counted it; after any other failure one may.
-    fn may_have_arrived(error: &Error) -> bool {
-        !error.is_connect()
-    }
 }

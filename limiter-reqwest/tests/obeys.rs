@@ -19,7 +19,7 @@ const fn seconds(seconds: u64) -> Duration {
 }
 
 fn answer(status: u16, fields: &[(&str, &str)]) -> ResponseTemplate {
-    fields.iter().fold(ResponseTemplate::new(status), |answer, &(name, value)| answer.insert_header(name, value))
+    fields.iter().fold(ResponseTemplate::new(status), |answer, &(name, value)| answer.append_header(name, value))
 }
 
 /// A server that gives `first` to its first request and 200 to all others.
@@ -233,6 +233,10 @@ async fn a_429_that_does_not_say_pauses_for_a_unit_and_longer_each_time() {
     for told in [answer(429, &[("retry-after", "0")]), answer(429, &[("age", "1"), ("ratelimit", "\"a\";r=0;t=30")])] {
         assert_eq!(pauses_after(&[told]).await, [UNSAID]);
     }
+    for refusal in [503, 413] {
+        let at_once = answer(refusal, &[("retry-after", "0")]);
+        assert_eq!(pauses_after(&[at_once.clone(), at_once]).await, [UNSAID, 2 * UNSAID], "{refusal}");
+    }
     for other in [503, 413, 500, 403] {
         assert_eq!(pauses_after(&[answer(other, &[])]).await, [Duration::ZERO], "{other}");
     }
@@ -256,8 +260,8 @@ async fn answers_to_what_was_sent_before_the_pause_do_not_lengthen_it() {
 async fn contradictory_huge_negative_past_and_far_future_values() {
     let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
     for (fields, expected) in [
-        // Two of one field: the first one.
-        ([("retry-after", "3"), ("x-retry-after", "9")].as_slice(), seconds(3)),
+        // Of several lines of one field the longest, and none that is malformed.
+        ([("retry-after", "3"), ("retry-after", "9"), ("retry-after", "soon")].as_slice(), seconds(9)),
         // A pause that the newer generation does not ask for is none.
         (&[("ratelimit", r#""a";r=5;t=9"#), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "9")], UNSAID),
         // Negative ones say nothing.

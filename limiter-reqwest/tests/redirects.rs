@@ -8,7 +8,7 @@ use limiter_core::Limiter;
 use limiter_reqwest::{Limits, host_key};
 use reqwest::{Client, redirect::Policy};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
     matchers::{any, path},
@@ -51,6 +51,20 @@ async fn what_another_host_refused_is_not_sent_to_the_first_again() {
     let client = ClientBuilder::new(plain_client()).with(Limits::new(limiter).resend(3)).build();
     assert_eq!(client.get(from.uri()).send().await.unwrap().status(), 503);
     assert_eq!(to.received_requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn who_is_sent_on_to_a_host_that_is_down_has_still_asked_the_first() {
+    let server = MockServer::start().await;
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let moved = ResponseTemplate::new(302).insert_header("location", format!("http://{closed}/"));
+    Mock::given(any()).respond_with(moved).mount(&server).await;
+    let (client, limiter) = limited(plain_client());
+    for _ in 0..3 {
+        assert!(client.get(server.uri()).send().await.unwrap_err().is_connect());
+    }
+    assert_eq!(server.received_requests().await.unwrap().len(), 3);
+    assert_eq!(standing(&limiter, &server), (3, Duration::ZERO));
 }
 
 #[tokio::test]

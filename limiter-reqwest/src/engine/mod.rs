@@ -10,7 +10,7 @@
 //!     loop
 //!         spare = a clone of the request, if ticket.may_resend() and it can be cloned
 //!         send
-//!             failed:    ticket.failed(may the server have seen it?)
+//!             failed:    ticket.failed()
 //!             answered:  ticket.answered(the URL that answered, status, headers, is there a spare?)
 //!                            None: pass the answer on        a ticket: send the spare with it
 //! ```

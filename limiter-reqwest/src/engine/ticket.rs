@@ -14,11 +14,11 @@ use limiter_core::{Error, Permit, Store, Timestamp};
 use reqwest::{Method, Request, StatusCode, Url, header::HeaderMap};
 use std::time::{Duration, SystemTime};
 
-/// The most that a first 429 pauses for which does not say how long.
+/// The most that a first refusal pauses for which does not say how long.
 const LONGEST_UNSAID: Duration = Duration::from_secs(1);
 
-/// Leave to send a request once. Its units stay counted whatever becomes of it, unless it is told that the request
-/// cannot have arrived; dropped without a word, they count from then on, where units are restamped.
+/// Leave to send a request once. Its units stay counted whatever becomes of it; dropped without a word, they count from then
+/// on, where units are restamped.
 pub(crate) struct Ticket<'a, S: Store> {
     turn: Option<Turn<'a, S>>,
     permit: Option<Permit<S>>,
@@ -103,13 +103,10 @@ impl<'a, S: Store> Ticket<'a, S> {
         Some(Self::new(turn, taken, in_flight, sent))
     }
 
-    /// There will be no answer. Unless the request `may_have_arrived`, it is given back.
-    pub(crate) async fn failed(mut self, may_have_arrived: bool) {
-        if may_have_arrived {
-            self.end().await;
-        } else if let Some(permit) = self.permit.take() {
-            let _ = permit.refund().await;
-        }
+    /// There will be no answer. The server may have counted the request, also where no connection came about: that can have
+    /// been one to a host that this one sent it on to.
+    pub(crate) async fn failed(self) {
+        self.end().await;
     }
 
     /// The server has counted the request before now, if at all. Where the store fails, it stays counted from the grant.
@@ -157,8 +154,10 @@ async fn obey<S: Store>(
         }
     }
     let (unit, period) = policy.pace_of(key);
-    let unsaid = || (is_refusal && !is_learned).then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
-    let Some((told, reason)) = asked.or_else(unsaid) else { return (is_refusal, is_learned) };
+    let unsaid = (is_refusal && !is_learned).then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
+    let Some((told, reason)) = asked.filter(|(told, _)| !told.is_zero()).or(unsaid) else {
+        return (is_refusal, is_learned);
+    };
     let longest = limits.longest_pause();
     let patience = if is_refusal { 1_u32 << again.min(31) } else { 1 };
     let length = told.saturating_mul(patience).min(longest);

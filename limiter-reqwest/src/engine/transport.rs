@@ -18,9 +18,6 @@ pub(crate) trait Transport {
 
     /// Where the answer came from, and what it says.
     fn head<'a>(&'a self, response: &'a Self::Response) -> (&'a Url, StatusCode, &'a HeaderMap);
-
-    /// Whether a server may have counted the request that failed with `error`.
-    fn may_have_arrived(error: &Self::Error) -> bool;
 }
 
 impl<S: Store> Ticket<'_, S> {
@@ -36,7 +33,7 @@ impl<S: Store> Ticket<'_, S> {
             let response = match transport.send(request).await {
                 Ok(response) => response,
                 Err(error) => {
-                    ticket.failed(T::may_have_arrived(&error)).await;
+                    ticket.failed().await;
                     return Err(error);
                 }
             };

@@ -110,6 +110,14 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Whether the next request has to wait because the last was refused.
+    pub(crate) fn is_held(&self) -> bool {
+        let state = self.shared.lock();
+        state.pace.is_stopped() && state.pace.wait(self.shared.clock.now()) != Some(Duration::ZERO)
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -174,6 +182,9 @@ impl Waiting {
                 }
                 let ahead = before as f64 / state.pace.rate();
                 let ahead = Duration::try_from_secs_f64(ahead).unwrap_or(Duration::MAX);
+                // As the first waits, those behind do.
+                let first = if before > 0 { state.pace.wait(now) } else { None };
+                let ahead = ahead.saturating_add(first.unwrap_or_default());
                 if ahead > left {
                     return Look::Fail(Error::WaitTooLong { needed: ahead, allowed: self.max_wait });
                 }

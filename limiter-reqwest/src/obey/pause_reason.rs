@@ -11,19 +11,19 @@ pub enum PauseReason {
     RetryAfter,
     /// `RateLimit` fields of this generation with nothing left.
     RateLimit(Generation),
-    /// A 429 that did not say how long.
+    /// A refusal that did not say how long: a 429 without a field that does, or `Retry-After` of zero.
     Unsaid,
 }
 
 impl fmt::Display for PauseReason {
-    /// The field's name: `Retry-After`, `RateLimit`, `RateLimit-Remaining`, `X-RateLimit-Remaining`; or `429`.
+    /// The field's name: `Retry-After`, `RateLimit`, `RateLimit-Remaining`, `X-RateLimit-Remaining`; or `a refusal`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RetryAfter => "Retry-After",
             Self::RateLimit(Generation::Legacy) => "X-RateLimit-Remaining",
             Self::RateLimit(Generation::DraftA) => "RateLimit-Remaining",
             Self::RateLimit(_) => "RateLimit",
-            Self::Unsaid => "429",
+            Self::Unsaid => "a refusal",
         })
     }
 }

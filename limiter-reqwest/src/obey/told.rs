@@ -8,7 +8,8 @@ use reqwest::{
 };
 use std::time::{Duration, SystemTime};
 
-/// How long an answer asks that nothing be sent, not capped, and what says so.
+/// How long an answer asks that nothing be sent, not capped, and what says so. A `Retry-After` of zero, as from a server that
+/// rounds down, refuses without saying how long.
 ///
 /// `Retry-After` goes before `RateLimit` fields (draft-ietf-httpapi-ratelimit-headers-11, section 5), and is read where
 /// RFC 9110 and RFC 6585 give it this meaning. The `RateLimit` fields of an answer from a cache say nothing of the
@@ -16,7 +17,7 @@ use std::time::{Duration, SystemTime};
 pub(crate) fn asked_pause(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<(Duration, PauseReason)> {
     let from_origin = || if headers.contains_key(AGE) { None } else { until_reset(headers, now) };
     let told = retry_after(status, headers, now).map(|pause| (pause, PauseReason::RetryAfter));
-    told.or_else(from_origin).filter(|(pause, _)| !pause.is_zero())
+    told.or_else(|| from_origin().filter(|(pause, _)| !pause.is_zero()))
 }
 
 /// Whether an answer refuses its request for being one too many, or too much at this time.
@@ -24,13 +25,14 @@ pub(crate) fn is_refusal(status: StatusCode, asked: Option<&(Duration, PauseReas
     status == StatusCode::TOO_MANY_REQUESTS || matches!(asked, Some((_, PauseReason::RetryAfter)))
 }
 
+/// Of several lines that make sense, as proxies add them, the longest.
 fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::PAYLOAD_TOO_LARGE) = status
     else {
         return None;
     };
     let date = headers.get(DATE).map(HeaderValue::as_bytes);
-    parse_retry_after(headers.get(RETRY_AFTER)?.as_bytes(), date, now)
+    headers.get_all(RETRY_AFTER).iter().filter_map(|line| parse_retry_after(line.as_bytes(), date, now)).max()
 }
 
 /// The longest pause over the server's policies of which nothing remains.
@@ -67,7 +69,7 @@ mod tests {
         let until = ("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT");
         assert_eq!(asked(TOO_MANY, &[until]), Some(30));
         assert_eq!(asked(TOO_MANY, &[until, ("date", "Sun, 06 Nov 1994 08:50:02 GMT")]), Some(5));
-        assert_eq!(asked(TOO_MANY, &[until, ("date", "Sun, 06 Nov 1994 09:00:00 GMT")]), None);
+        assert_eq!(asked(TOO_MANY, &[until, ("date", "Sun, 06 Nov 1994 09:00:00 GMT")]), Some(0));
     }
 
     #[test]
@@ -90,9 +92,16 @@ mod tests {
     fn retry_after_goes_first_unless_it_is_malformed() {
         let nothing_left = ("ratelimit", r#""default";r=0;t=30"#);
         assert_eq!(asked(TOO_MANY, &[("retry-after", "2"), nothing_left]), Some(2));
-        assert_eq!(asked(TOO_MANY, &[("retry-after", "0"), nothing_left]), None);
+        assert_eq!(asked(TOO_MANY, &[("retry-after", "0"), nothing_left]), Some(0));
         assert_eq!(asked(TOO_MANY, &[("retry-after", "soon"), nothing_left]), Some(30));
         assert_eq!(asked(200, &[("retry-after", "2"), nothing_left]), Some(30));
+    }
+
+    #[test]
+    fn of_several_lines_the_longest_holds() {
+        let lines = [("retry-after", "2"), ("retry-after", "soon"), ("retry-after", "7"), ("retry-after", "5")];
+        assert_eq!(asked(503, &lines), Some(7));
+        assert_eq!(asked(503, &lines[1..]), Some(7));
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Hosts and paths as rules name them.
 
-use super::error::{Kind, PlanError};
+use super::{
+    error::{Kind, PlanError},
+    key,
+};
 use reqwest::Url;
+use std::borrow::Cow;
 
 /// Where a rule applies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,9 +38,8 @@ impl Site {
         name(text).map(Self::Domain).ok_or_else(|| PlanError::new(Kind::Domain, text))
     }
 
-    /// The sites that a URL's host is in, the most specific first.
-    pub(super) fn of(url: &Url) -> impl Iterator<Item = Self> + '_ {
-        let host = url.host_str().unwrap_or_default();
+    /// The sites that `url` is in, whose [`host`](key::host) is `host`; the most specific first.
+    pub(super) fn of<'a>(host: &'a str, url: &'a Url) -> impl Iterator<Item = Self> + 'a {
         let port = url.port_or_known_default().map(|port| Self::Host(format!("{host}:{port}")));
         let is_name = url.domain().is_some();
         let names = std::iter::successors(is_name.then_some(host), |name| Some(name.split_once('.')?.1));
@@ -55,11 +58,14 @@ fn printed(text: &str) -> Option<String> {
     }
     // A scheme without a port of its own, so that none named is left out, with the rules of the web's for hosts.
     let url = Url::parse(&format!("http://{text}/")).ok()?;
-    let host = url.host_str().filter(|host| !host.is_empty())?;
+    let host = key::host(&url);
+    if host.is_empty() {
+        return None;
+    }
     let after = &text[text.rfind(']').map_or(0, |end| end + 1)..];
     match after.rsplit_once(':') {
         Some((_, port)) => Some(format!("{host}:{}", port.parse::<u16>().ok()?)),
-        None => Some(host.to_owned()),
+        None => Some(host.into_owned()),
     }
 }
 
@@ -77,10 +83,31 @@ pub(super) fn prefix(text: &str) -> Result<String, PlanError> {
     }
     let mut url = Url::parse("http://a/").map_err(|_| wrong())?;
     url.set_path(text);
-    Ok(url.path().trim_end_matches('/').to_owned())
+    Ok(plain(url.path()).trim_end_matches('/').to_owned())
 }
 
-/// Whether `path` is `prefix`, or goes on with another segment.
+/// `path` with escapes only where they are needed, in upper case (RFC 3986, section 6.2.2): to a server, `/s%65arch` is
+/// `/search`.
+pub(super) fn plain(path: &str) -> Cow<'_, str> {
+    let mut parts = path.split('%');
+    let Some(first) = parts.next().filter(|first| first.len() < path.len()) else { return Cow::Borrowed(path) };
+    let mut plain = first.to_owned();
+    for part in parts {
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).zip(part.get(2..));
+        match escaped {
+            Some((byte, rest)) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                plain.push(byte.into());
+                plain += rest;
+            }
+            Some((byte, rest)) => plain += &format!("%{byte:02X}{rest}"),
+            None => plain += &format!("%{part}"),
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// Whether `path` is `prefix`, or goes on with another segment; both [`plain`].
 pub(super) fn is_under(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -99,6 +126,9 @@ mod tests {
             ("[::1]:81", "[::1]:81"),
             ("[0:0::1]", "[::1]"),
             ("127.1", "127.0.0.1"),
+            ("[::ffff:127.0.0.1]:82", "127.0.0.1:82"),
+            ("a.example.", "a.example"),
+            ("a.example.:80", "a.example:80"),
         ] {
             assert_eq!(Site::host(text), Ok(Site::Host(expected.to_owned())), "{text}");
         }
@@ -137,19 +167,29 @@ mod tests {
 
     #[test]
     fn a_prefix_ends_where_a_segment_does() {
-        let is_under = |path: &str, text: &str| is_under(path, &prefix(text).unwrap());
+        let is_under = |path: &str, text: &str| is_under(&plain(path), &prefix(text).unwrap());
         for path in ["/v2/search", "/v2/search/", "/v2/search/x"] {
             assert!(is_under(path, "/v2/search") && is_under(path, "/v2/search/") && is_under(path, "/"), "{path}");
         }
         for path in ["/v2/searching", "/v2", "/V2/search", "/x/v2/search"] {
             assert!(!is_under(path, "/v2/search"), "{path}");
         }
-        assert!(is_under("/a%20b/c", "/a b"));
+        for (path, text) in
+            [("/a%20b/c", "/a b"), ("/v2/se%61rch/x", "/v2/search"), ("/%7e%c3%bc", "/~ü"), ("/a%2fb", "/a%2Fb")]
+        {
+            assert!(is_under(path, text), "{path}");
+        }
+        for path in ["/v2%2Fsearch", "/v2/search%", "/v2/search%zz", "/v2/search%2", "/v2/%s%65arch"] {
+            assert!(!is_under(path, "/v2/search"), "{path}");
+        }
     }
 
     #[test]
     fn the_most_specific_site_stands_first() {
-        let of = |url: &str| Site::of(&url.parse().unwrap()).collect::<Vec<_>>();
+        let of = |url: &str| {
+            let url = url.parse().unwrap();
+            Site::of(&key::host(&url), &url).collect::<Vec<_>>()
+        };
         let host = |text: &str| Site::Host(text.to_owned());
         let (below, domain) = (|text: &str| Site::Below(text.to_owned()), |text: &str| Site::Domain(text.to_owned()));
         assert_eq!(
@@ -165,6 +205,7 @@ mod tests {
                 Site::All
             ]
         );
+        assert_eq!(of("https://a.b.example./x"), of("https://a.b.example/x"));
         assert_eq!(of("http://127.0.0.1:81/"), [host("127.0.0.1:81"), host("127.0.0.1"), Site::All]);
     }
 }

@@ -2,9 +2,10 @@
 
 use limiter_core::{Key, KeyBuf};
 use reqwest::{Request, Url};
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, net::Ipv6Addr, sync::Arc};
 
-/// The key of a URL's host: its scheme, host and port, the scheme's own port where none is named.
+/// The key of a URL's host: its scheme, host and port, the scheme's own port where none is named. `example.com.` is
+/// `example.com`, and `[::ffff:127.0.0.1]` is `127.0.0.1`.
 ///
 /// This is what requests are counted by unless told otherwise. With it, a host's limit can be looked at and changed
 /// beside the client, or be one part of a finer key.
@@ -29,7 +30,18 @@ use std::{fmt, sync::Arc};
 #[must_use]
 pub fn host_key(url: &Url) -> KeyBuf {
     let port = url.port_or_known_default().unwrap_or_default();
-    KeyBuf::of(&(url.scheme(), url.host_str().unwrap_or_default(), port))
+    KeyBuf::of(&(url.scheme(), &*host(url), port))
+}
+
+/// The URL's host by one name, whichever of its names the URL has: without the dot of the root at its end, and an IPv4
+/// address that is written as an IPv6 one as itself.
+pub(super) fn host(url: &Url) -> Cow<'_, str> {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok());
+    match address.and_then(|address| address.to_ipv4_mapped()) {
+        Some(address) => Cow::Owned(address.to_string()),
+        None => Cow::Borrowed(host.strip_suffix('.').unwrap_or(host)),
+    }
 }
 
 /// The key of a name and all below it; of fewer parts than a host's, so that they never meet.
@@ -106,6 +118,20 @@ mod tests {
             for b in &different[..i] {
                 assert_ne!(of(a), of(b), "{a} {b}");
             }
+        }
+    }
+
+    #[test]
+    fn no_other_way_to_write_a_host_makes_another() {
+        for (a, b) in [
+            ("https://a.example./x", "https://A.EXAMPLE"),
+            ("https://b%C3%BCcher.example", "https://xn--bcher-kva.example."),
+            ("https://a.example\u{3002}", "https://a.example"),
+            ("http://[::ffff:127.0.0.1]:81", "http://127.0.0.1:81"),
+            ("http://[::FFFF:7f00:1]", "http://0x7f.1"),
+            ("http://[0:0::0:1]", "http://[::1]:80"),
+        ] {
+            assert_eq!(host_key(&a.parse().unwrap()), host_key(&b.parse().unwrap()), "{a} {b}");
         }
     }
 

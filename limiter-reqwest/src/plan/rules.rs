@@ -2,7 +2,8 @@
 
 use super::{
     PlanError, Policy, RequestKey,
-    authority::{Site, is_under, prefix},
+    authority::{Site, is_under, plain, prefix},
+    key,
 };
 use limiter_core::{KeyBuf, Limiter, Store};
 use reqwest::{Request, Url};
@@ -111,19 +112,24 @@ impl<S: Store> Plan<S> {
         if self.sites.is_empty() {
             return Met { policy: &self.default, domain: None, prefix: None };
         }
+        let host = key::host(url);
         let domain = |site: &Site| match site {
             Site::Domain(name) => Some(name.clone()),
             _ => None,
         };
         if self.has_paths {
-            for site in Site::of(url) {
-                let paths = self.sites.get(&site).map(|at| at.paths.as_slice()).unwrap_or_default();
-                if let Some((prefix, policy)) = paths.iter().find(|(prefix, _)| is_under(url.path(), prefix)) {
-                    return Met { policy, domain: domain(&site), prefix: Some(prefix) };
-                }
+            let path = plain(url.path());
+            let under = Site::of(&host, url).filter_map(|site| {
+                let paths = &self.sites.get(&site)?.paths;
+                let (prefix, policy) = paths.iter().find(|(prefix, _)| is_under(&path, prefix))?;
+                Some((prefix, policy, domain(&site)))
+            });
+            let longest = under.reduce(|best, next| if next.0.len() > best.0.len() { next } else { best });
+            if let Some((prefix, policy, domain)) = longest {
+                return Met { policy, domain, prefix: Some(prefix) };
             }
         }
-        let whole = Site::of(url).find_map(|site| Some((self.sites.get(&site)?.whole.as_ref()?, domain(&site))));
+        let whole = Site::of(&host, url).find_map(|site| Some((self.sites.get(&site)?.whole.as_ref()?, domain(&site))));
         let (policy, domain) = whole.unwrap_or((&self.default, None));
         Met { policy, domain, prefix: None }
     }
@@ -159,6 +165,8 @@ mod tests {
         plan.path("a.example", "/v2", limiter("/v2"));
         plan.path("a.example", "/v2/search/", limiter("/v2/search"));
         plan.path("*.api.example", "/export", limiter("/export"));
+        plan.path("a.example:8080", "/v2", limiter(":8080/v2"));
+        plan.path("*", "/v2/search/all", limiter("*/all"));
         plan
     }
 
@@ -184,7 +192,13 @@ mod tests {
             ("https://eu.shop.example:8443", "shop"),
             // A path goes before hosts without one, the longer one first, and ends where a segment does.
             ("https://a.example/v2", "/v2"),
-            ("http://a.example:8080/v2/items", "/v2"),
+            ("http://a.example:8080/v2/items", ":8080/v2"),
+            ("http://a.example:8080/v2/search/1", "/v2/search"),
+            ("http://a.example:8080/v2/search/all", "*/all"),
+            // However the name is written.
+            ("https://a.example./v2", "/v2"),
+            ("https://x.api.example.", "*.api.example"),
+            ("https://SHOP.example.:8443", "shop"),
             ("https://a.example/v2/search?q=1", "/v2/search"),
             ("https://a.example/v2/searching", "/v2"),
             ("https://a.example/v22", "A.example"),

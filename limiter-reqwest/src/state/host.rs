@@ -138,10 +138,10 @@ impl Host {
         self.line.get().map(Line::learned)
     }
 
-    /// Whether something would be lost were it forgotten. Not what was learned: that begins slowly again.
+    /// Whether something would be lost were it forgotten: that requests have to wait, for a while. Not what was learned: that
+    /// begins slowly again.
     pub(crate) fn is_of_note(&self) -> bool {
-        let is_stopped = self.learned().is_some_and(|learned| learned.stopped);
-        is_stopped || self.seems_paced() || self.lock().refused_again > 0
+        self.seems_paced() || self.line.get().is_some_and(Line::is_held)
     }
 
     /// Counts a request that waits for its turn.

@@ -63,6 +63,8 @@ impl fmt::Debug for Hosts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learn::Learning;
+    use std::time::Duration;
 
     fn get(hosts: &Hosts, n: usize) -> Arc<Host> {
         hosts.get(0, &KeyBuf::of(&n.to_string()), || Host::new("a.example"))
@@ -78,5 +80,17 @@ mod tests {
         }
         assert!(hosts.all().len() <= MANY);
         assert!(Arc::ptr_eq(&get(&hosts, 0), &in_line));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_refused_is_kept_as_long_as_it_has_to_be_left_alone() {
+        let hosts = Hosts::default();
+        for (n, pause) in (0..10 * MANY).map(|n| (n, if n == 0 { 600 } else { 0 })) {
+            let host = get(&hosts, n);
+            let turn = host.line(Learning::default()).turn(Duration::ZERO).await.unwrap();
+            turn.go().refused(Some(Duration::from_secs(pause)));
+        }
+        assert!(hosts.all().len() <= MANY);
+        assert!(get(&hosts, 0).learned().is_some_and(|learned| learned.stopped));
     }
 }

@@ -22,7 +22,7 @@ use tower_service::Service;
 /// * **The host** is the URI's, or the `Host` field's where the URI has none: then the scheme is taken to be `http`.
 /// * **Closures** ([`Limits::key`], [`Limits::cost`]) see the request without its body.
 /// * **Nothing is sent again**: bodies cannot be cloned here. Refusals are passed on, whatever [`Limits::resend`] says.
-/// * **What failed stays charged**, also where no connection came about, which cannot be told here.
+/// * **What failed stays charged**, also where no connection came about.
 /// * **`poll_ready` only forwards.** After its turn, a request waits for a clone of the service to be ready.
 ///
 /// ```
@@ -137,10 +137,6 @@ where
 
     fn head<'a>(&'a self, response: &'a Response<R>) -> (&'a Url, StatusCode, &'a HeaderMap) {
         (&self.url, response.status(), response.headers())
-    }
-
-    fn may_have_arrived(_: &LimitedError) -> bool {
-        true
     }
 }
 

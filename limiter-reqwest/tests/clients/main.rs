@@ -32,7 +32,7 @@ every_kind![
     a_refused_request_whose_body_is_streamed_is_passed_on,
     an_answer_that_is_late_is_a_timeout_and_stays_charged,
     a_wait_is_no_part_of_the_timeout,
-    a_request_that_found_no_connection_gives_back,
+    a_request_that_found_no_connection_stays_charged,
     each_host_has_the_quota_to_itself,
     a_request_says_what_it_costs,
     a_closure_sees_the_request_and_its_body,

@@ -1,6 +1,6 @@
 //! nginx's `limit_req`, by its access log.
 
-use super::{Seen, ask_from_tasks, attempts, check, learned_limit, runtime};
+use super::{Phase, Seen, Tally, ask_from_tasks, attempts, check_phases, learned_limit, runtime};
 use crate::{
     common::{client, plain_client},
     servers::NginxServer,
@@ -54,6 +54,9 @@ fn seen(server: &NginxServer) -> Vec<Seen> {
     server.served().iter().map(|served| (served.at, served.status == 200)).collect()
 }
 
+/// Delays that differ by so many seconds, even without the worst, are those of a machine that is busy with something else.
+const BUSY: f64 = 0.001;
+
 fn learns(rate: u32, burst: &str, seconds: u64) {
     attempts(|| learns_once(rate, burst, seconds));
 }
@@ -65,30 +68,37 @@ fn learns_once(rate: u32, burst: &str, seconds: u64) -> Result<(), String> {
     let (rate, jitter) = (f64::from(rate), jitter(&server, &went));
     // Without a burst, an interval that always arrives longer than nginx's is longer by the jitter.
     let usable = if burst.is_empty() { 1.0 / (1.0 + rate * jitter) } else { 1.0 };
-    check(&format!("nginx {rate}/s {burst}"), &seen(&server), rate, usable, 10, seconds)
+    let (used, refused) = if burst.is_empty() && jitter > BUSY { (0.85, 0.02) } else { (0.9, 0.01) };
+    let what = format!("nginx {rate}/s {burst}, jitter {:.1} ms", jitter * 1e3);
+    Tally::of(&seen(&server), rate, 10, seconds).check(&what, used * usable, refused)
 }
 
 #[test]
+#[ignore = "a row of every_row_at_once"]
 fn ten_a_second_without_a_burst() {
-    learns(10, "", 70);
+    learns(10, "", 60);
 }
 
 #[test]
+#[ignore = "a row of every_row_at_once"]
 fn forty_a_second_without_a_burst() {
     learns(40, "", 40);
 }
 
 #[test]
+#[ignore = "a row of every_row_at_once"]
 fn thirty_a_second_with_a_burst() {
     learns(30, "burst=5 nodelay", 40);
 }
 
 #[test]
+#[ignore = "a row of every_row_at_once"]
 fn a_hundred_a_second_with_a_burst() {
     learns(100, "burst=20 nodelay", 40);
 }
 
 #[test]
+#[ignore = "a row of every_row_at_once"]
 fn a_client_of_many_tasks() {
     attempts(|| runtime().block_on(asks_from_many_tasks()));
 }
@@ -98,10 +108,12 @@ async fn asks_from_many_tasks() -> Result<(), String> {
     let limits = Limits::new(Limiter::parse("1000/s").unwrap()).learn(Learning::default());
     ask_from_tasks(&client(limits.clone()), &server.url(), 50).await;
     let limit = learned_limit(&limits, &server.url()).await.expect("a limit");
-    check(&format!("nginx 30/s, many tasks, {limit:.1} learned"), &seen(&server), 30.0, 1.0, 10, 50)
+    let what = format!("nginx 30/s, many tasks, {limit:.1} learned");
+    Tally::of(&seen(&server), 30.0, 10, 50).check(&what, 0.9, 0.01)
 }
 
 #[test]
+#[ignore = "a row of every_row_at_once"]
 fn a_limit_that_falls_and_rises_is_followed() {
     attempts(follows_a_change);
 }
@@ -110,13 +122,12 @@ fn follows_a_change() -> Result<(), String> {
     let burst = "burst=5 nodelay";
     let server = NginxServer::changing(&[("40r/s", burst), ("20r/s", burst), ("40r/s", burst)]);
     let mut pace = Pace::new(Learning::default());
-    for (changes, (rate, settled)) in [(40.0, 10), (20.0, 10), (40.0, 20)].into_iter().enumerate() {
+    let phases = [Phase(40, 30, 10), Phase(20, 30, 10), Phase(40, 40, 20)];
+    for (changes, Phase(_, seconds, _)) in phases.iter().enumerate() {
         if changes > 0 {
             server.next_limit();
         }
-        ask(&server, &mut pace, 35);
-        let begin = 35 * changes as u64;
-        check(&format!("nginx {rate}/s, change {changes}"), &seen(&server), rate, 1.0, begin + settled, begin + 35)?;
+        ask(&server, &mut pace, *seconds);
     }
-    Ok(())
+    check_phases("nginx, changing", &seen(&server), &phases, 0.9, 0.01)
 }

@@ -1,6 +1,6 @@
 //! Limits of our own, behind a server that says no more than 429.
 
-use super::{Seen, ask_from_tasks, attempts, check, learned_limit, runtime};
+use super::{Phase, Seen, ask_from_tasks, attempts, check_phases, learned_limit, runtime};
 use crate::common::client;
 use axum::{Router, http::StatusCode, routing::get};
 use limiter_core::Limiter;
@@ -26,33 +26,48 @@ async fn serve(limiter: Limiter) -> (String, Arc<Mutex<Vec<Seen>>>) {
 }
 
 /// 40 a second, then 20, then 40 again, of one algorithm.
-async fn follows(algorithm: &str, burst: &str) -> Result<(), String> {
+async fn follows(algorithm: &str, burst: &str, used: f64, refused: f64) -> Result<(), String> {
     let quota = |rate: u32| format!("{algorithm} {rate}/s{burst}").parse().unwrap();
     let limiter = Limiter::builder(quota(40)).build();
     let (url, seen) = serve(limiter.clone()).await;
     let limits = Limits::new(Limiter::parse("1000/s").unwrap()).learn(Learning::default());
     let client = client(limits.clone());
-    for (changes, (rate, settled)) in [(40, 15), (20, 15), (40, 30)].into_iter().enumerate() {
-        limiter.set_quota(quota(rate));
-        ask_from_tasks(&client, &url, 50).await;
-        let (seen, begin) = (seen.lock().unwrap().clone(), 50 * changes as u64);
-        check(&format!("{algorithm} {rate}/s"), &seen, rate.into(), 1.0, begin + settled, begin + 50)?;
+    let phases = [Phase(40, 30, 15), Phase(20, 30, 15), Phase(40, 45, 25)];
+    for Phase(rate, seconds, _) in &phases {
+        limiter.set_quota(quota(*rate));
+        ask_from_tasks(&client, &url, *seconds).await;
         assert!(learned_limit(&limits, &url).await.is_some());
     }
-    Ok(())
+    let seen = seen.lock().unwrap().clone();
+    check_phases(algorithm, &seen, &phases, used, refused)
+}
+
+fn is_followed(algorithm: &str, burst: &str, used: f64, refused: f64) {
+    attempts(|| runtime().block_on(follows(algorithm, burst, used, refused)));
+}
+
+/// One that is full refuses until its end: a probe costs a stop as long, and a handful of refusals, by chance more of
+/// them in so short a time than the one in a hundred that holds over thousands of requests.
+#[test]
+#[ignore = "a row of every_row_at_once"]
+fn a_fixed_window_that_changes_is_followed() {
+    is_followed("fixed_window", "", 0.85, 0.02);
 }
 
 #[test]
-fn windows_and_buckets_that_change_are_followed() {
-    attempts(|| {
-        runtime().block_on(async {
-            let kinds = [("fixed_window", ""), ("sliding_window", ""), ("sliding_log", ""), ("gcra", " burst 5")];
-            let runs = kinds.map(|(algorithm, burst)| tokio::spawn(follows(algorithm, burst)));
-            let mut missed = Vec::new();
-            for run in runs {
-                missed.extend(run.await.unwrap().err());
-            }
-            if missed.is_empty() { Ok(()) } else { Err(missed.join("; ")) }
-        })
-    });
+#[ignore = "a row of every_row_at_once"]
+fn a_sliding_window_that_changes_is_followed() {
+    is_followed("sliding_window", "", 0.9, 0.01);
+}
+
+#[test]
+#[ignore = "a row of every_row_at_once"]
+fn a_sliding_log_that_changes_is_followed() {
+    is_followed("sliding_log", "", 0.9, 0.01);
+}
+
+#[test]
+#[ignore = "a row of every_row_at_once"]
+fn a_bucket_that_changes_is_followed() {
+    is_followed("gcra", " burst 5", 0.9, 0.01);
 }
