@@ -242,6 +242,10 @@ impl<S: Store> Limiter<S> {
     /// what goes beyond is not counted. Nothing comes back of a permit from before the change, as what it still holds is
     /// not known any more. Who waits goes on waiting, by the new quota.
     ///
+    /// A call that is under way at that instant on another thread may still be decided under the old quota, after one
+    /// under the new: for its key that is a change back and forth. Where the quota grew, what was in use beyond the
+    /// old one's capacity is then forgotten.
+    ///
     /// ```
     /// use limiter_core::Limiter;
     ///
