@@ -10,6 +10,7 @@ use limiter_tower::{ThrottleError, ThrottleLayer};
 use std::{
     future::{Ready as Immediate, ready},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -145,6 +146,21 @@ fn who_was_granted_while_the_inner_service_is_busy_goes_out_when_it_is_ready() {
     crowd.poll();
     let (answer, at) = crowd.take(waiting).unwrap();
     assert_eq!((answer.unwrap(), at), (1, 5_000_000));
+}
+
+#[test]
+fn a_call_that_waited_and_makes_the_inner_service_panic_stays_charged() {
+    let (limiter, clock) = limiter("sliding_log 1/s");
+    let panics = service_fn(|_: u8| -> Immediate<Result<(), io::Error>> { panic!("on purpose") });
+    let mut service = ThrottleLayer::new(limiter.clone()).layer(panics);
+    limiter.check(()).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut waiting = Box::pin(call(&mut service, 0));
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    clock.advance(Duration::from_micros(1_000_001));
+    catch_unwind(AssertUnwindSafe(|| waiting.as_mut().poll(&mut cx).is_ready())).unwrap_err();
+    drop(waiting);
+    assert_eq!(limiter.peek_n((), 0).unwrap().remaining(), 0);
 }
 
 #[test]
