@@ -39,10 +39,7 @@ impl State {
             })?;
             done.insert(url.to_owned());
         }
-        anyhow::ensure!(
-            torn.len() < 4 || torn.starts_with(|c: char| c.is_ascii_digit()),
-            "{name} is no state of a crawl"
-        );
+        anyhow::ensure!(is_torn(torn), "{name} is no state of a crawl");
         if !torn.is_empty() {
             file.set_len(whole as u64).with_context(|| format!("cannot write to {name}"))?;
         }
@@ -67,6 +64,11 @@ impl State {
 fn answered(line: &str) -> Option<&str> {
     let (status, url) = line.split_once(' ')?;
     (status.len() == 3 && status.parse::<u16>().is_ok() && url.contains("://")).then_some(url)
+}
+
+/// Whether a line can begin like this.
+fn is_torn(line: &str) -> bool {
+    line.bytes().take(4).enumerate().all(|(at, byte)| if at < 3 { byte.is_ascii_digit() } else { byte == b' ' })
 }
 
 #[cfg(test)]
@@ -96,11 +98,16 @@ mod tests {
 
     #[test]
     fn another_file_is_left_as_it_is() {
-        let list = "http://a.example/1\nhttp://a.example/2";
-        let path = file("list", list);
-        let error = State::open(&path).err().unwrap();
-        assert!(format!("{error:#}").contains("line 1 is not a status and a URL"), "{error:#}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), list);
-        fs::remove_file(path).unwrap();
+        for (list, complaint) in [
+            ("http://a.example/1\nhttp://a.example/2", "line 1 is not a status and a URL"),
+            ("a b", "is no state of a crawl"),
+            ("2001", "is no state of a crawl"),
+        ] {
+            let path = file("list", list);
+            let error = State::open(&path).err().unwrap();
+            assert!(format!("{error:#}").contains(complaint), "{error:#}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), list);
+            fs::remove_file(path).unwrap();
+        }
     }
 }

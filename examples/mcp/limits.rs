@@ -1,6 +1,7 @@
 //! A limit for each tool and client, and the answer to a call beyond it.
 
 use axum::extract::ConnectInfo;
+use limiter_axum::PeerAddr;
 use limiter_core::{Error, Limiter, QuotaError};
 use rmcp::{
     ErrorData, RoleServer,
@@ -38,12 +39,12 @@ impl ToolLimits {
     }
 }
 
-/// Who calls: the peer's address here. Where clients sign in, the user whom the token was checked for; not the session,
+/// Who calls: the peer's address here, of IPv6 the /64, of which a client has all. Where clients sign in, the user whom the token was checked for; not the session,
 /// of which a client opens as many as it likes.
 fn client(context: &RequestContext<RoleServer>) -> Result<std::net::IpAddr, ErrorData> {
     let peer = context.extensions.get::<axum::http::request::Parts>().and_then(|request| request.extensions.get());
     match peer {
-        Some(ConnectInfo::<SocketAddr>(peer)) => Ok(peer.ip()),
+        Some(ConnectInfo::<SocketAddr>(peer)) => Ok(PeerAddr::new().group(peer.ip())),
         None => Err(ErrorData::internal_error("serve with into_make_service_with_connect_info::<SocketAddr>()", None)),
     }
 }

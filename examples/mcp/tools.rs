@@ -74,8 +74,8 @@ impl ServerHandler for Tools {
     }
 }
 
-/// A translation takes its length; any other call one unit.
+/// A translation takes its length, even one of nothing a unit; so does any other call.
 fn cost(request: &CallToolRequestParams) -> u64 {
     let text = request.arguments.as_ref().filter(|_| request.name == "translate").and_then(|all| all.get("text"));
-    text.and_then(|text| text.as_str()).map_or(1, |text| text.chars().count() as u64)
+    text.and_then(|text| text.as_str()).map_or(1, |text| text.chars().count().max(1) as u64)
 }

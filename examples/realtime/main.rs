@@ -16,9 +16,12 @@ use axum::{
 };
 use clap::Parser;
 use futures_util::{StreamExt, stream};
-use limiter_axum::LimitedSocket;
+use limiter_axum::{LimitedSocket, PeerAddr};
 use limiter_core::Limiter;
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::net::TcpListener;
 
 /// WebSockets and server-sent events under quotas.
@@ -60,13 +63,19 @@ pub(crate) fn app() -> anyhow::Result<Router> {
         .with_state(limits))
 }
 
+/// Whose quota it is: of IPv6 the /64, of which a client has all addresses.
+fn group(peer: SocketAddr) -> IpAddr {
+    PeerAddr::new().group(peer.ip())
+}
+
 /// Who talks too much is shown out, and told when to come back.
 async fn chat(
     State(limits): State<Limits>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    upgrade.on_upgrade(move |socket| echo(LimitedSocket::new(socket, limits.chat, peer.ip()).max_wait(Duration::ZERO)))
+    upgrade
+        .on_upgrade(move |socket| echo(LimitedSocket::new(socket, limits.chat, group(peer)).max_wait(Duration::ZERO)))
 }
 
 /// Who sends too fast is slowed down: nothing is read ahead of its turn, and TCP tells the sender.
@@ -75,7 +84,7 @@ async fn orders(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    upgrade.on_upgrade(move |socket: WebSocket| echo(LimitedSocket::new(socket, limits.orders, peer.ip())))
+    upgrade.on_upgrade(move |socket: WebSocket| echo(LimitedSocket::new(socket, limits.orders, group(peer))))
 }
 
 async fn echo(mut socket: LimitedSocket) {
@@ -89,7 +98,7 @@ async fn echo(mut socket: LimitedSocket) {
 /// A stream has no answer to refuse with: each event waits for its turn.
 async fn ticks(State(limits): State<Limits>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> impl IntoResponse {
     let ticks = stream::iter(1_u64..).map(|number| Event::default().data(number.to_string()));
-    Sse::new(limits.ticks.stream(peer.ip(), ticks)).keep_alive(KeepAlive::default())
+    Sse::new(limits.ticks.stream(group(peer), ticks)).keep_alive(KeepAlive::default())
 }
 
 /// What to try.

@@ -47,16 +47,18 @@ async fn run(args: Args) -> anyhow::Result<()> {
         print!("{}", rules::check(&path)?);
         return Ok(());
     }
-    let (app, _watch) = match args.rules {
-        None => (app()?, None),
+    let listener = TcpListener::bind(args.listen).await?;
+    let address = listener.local_addr()?;
+    let (app, help, _watch) = match args.rules {
+        None => (app()?, help(address), None),
         Some(path) => {
             let layer = rules::layer(&path)?;
+            let help = format!("under the rules of {}:\n{}", path.display(), layer.rules());
             let watch = rules::watch(&layer)?;
-            (rules::app(layer), Some(watch))
+            (rules::app(layer), help, Some(watch))
         }
     };
-    let listener = TcpListener::bind(args.listen).await?;
-    println!("{}", help(listener.local_addr()?));
+    println!("listening on http://{address}; ctrl-c stops it\n\n{help}");
     // PeerAddr reads the socket's peer, which axum knows only when it is served like this.
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupted()).await?;
@@ -83,9 +85,7 @@ pub(crate) fn app() -> anyhow::Result<Router> {
 /// What to try.
 fn help(address: SocketAddr) -> String {
     format!(
-        "listening on http://{address}; ctrl-c stops it
-
-5 a second and up to 10 at once for each address, 300 a minute; see the ratelimit headers:
+        "5 a second and up to 10 at once for each address, 300 a minute; see the ratelimit headers:
     curl -i http://{address}/
 
 the eleventh at once is told when to come back:

@@ -6,6 +6,7 @@
 #[path = "../mcp/main.rs"]
 mod mcp;
 
+use axum::{Extension, extract::ConnectInfo};
 use rmcp::{
     RoleClient, ServiceError, ServiceExt,
     model::{CallToolRequestParams, CallToolResult, ClientConfig},
@@ -82,6 +83,23 @@ async fn another_session_of_the_same_client_buys_no_fresh_limit() {
     let client = connected(address).await;
     let refused = call(&client, "search", json!({ "query": "x" })).await.unwrap();
     assert_eq!(refused.is_error, Some(true));
+}
+
+#[tokio::test]
+async fn another_address_of_the_same_ipv6_prefix_buys_no_fresh_limit() {
+    let app = mcp::app().unwrap();
+    let searched_from = async |peer: &str| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = app.clone().layer(Extension(ConnectInfo(peer.parse::<SocketAddr>().unwrap())));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        call(&connected(address).await, "search", json!({ "query": "x" })).await.unwrap().is_error
+    };
+    for peer in ["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3]:1"] {
+        assert_ne!(searched_from(peer).await, Some(true));
+    }
+    assert_eq!(searched_from("[2001:db8::4]:1").await, Some(true));
+    assert_ne!(searched_from("[2001:db8:0:1::4]:1").await, Some(true));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 #[path = "../realtime/main.rs"]
 mod realtime;
 
+use axum::{Extension, extract::ConnectInfo};
 use futures_util::{SinkExt, StreamExt};
 use std::{
     net::SocketAddr,
@@ -64,22 +65,41 @@ async fn orders_wait_for_their_turn_and_keep_their_order() {
 #[tokio::test]
 async fn two_streams_of_events_from_one_address_share_its_pace_and_lose_none() {
     let address = started().await;
+    share_a_pace_and_lose_none([address; 2], 16, Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn two_addresses_of_one_ipv6_prefix_share_its_pace() {
+    let app = realtime::app().unwrap();
+    let served_to = async |peer: &str| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = app.clone().layer(Extension(ConnectInfo(peer.parse::<SocketAddr>().unwrap())));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        address
+    };
+    let first = served_to("[2001:db8::1]:4711").await;
+    let second = served_to("[2001:db8::2]:4711").await;
+    share_a_pace_and_lose_none([first, second], 26, Duration::from_secs(3)).await; // each by itself: 2 s
+}
+
+/// As many events at five a second, of which at most five are ahead of the first look at the clock.
+async fn share_a_pace_and_lose_none([one, other]: [SocketAddr; 2], count: usize, least: Duration) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let open = || client.get(format!("http://{address}/ticks")).send();
-    let (mut first, mut second) = (open().await.unwrap(), open().await.unwrap());
+    let open = |address: SocketAddr| client.get(format!("http://{address}/ticks")).send();
+    let (mut first, mut second) = (open(one).await.unwrap(), open(other).await.unwrap());
     assert_eq!(first.headers()["content-type"], "text/event-stream");
     let begun = Instant::now();
     let mut texts = [String::new(), String::new()];
     let events = |text: &String| text.matches("\n\n").count();
-    while texts.iter().map(events).sum::<usize>() < 16 {
+    while texts.iter().map(events).sum::<usize>() < count {
         let (text, chunk) = tokio::select! {
             chunk = first.chunk() => (&mut texts[0], chunk),
             chunk = second.chunk() => (&mut texts[1], chunk),
         };
         text.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
     }
-    // Sixteen at five a second: at most five are ahead of the first look at the clock.
-    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
     for text in &texts {
         let expected: String = (1..=events(text)).map(|number| format!("data: {number}\n\n")).collect();
         assert!(text.starts_with(&expected) && events(text) > 0, "{text}");

@@ -25,7 +25,8 @@ use tower_service::Service;
 /// `limit` is a limiter, or a [`RateLimitLayer`] with costs and names, the key of whose first policy is replaced; its
 /// other policies, and layers further in, reach the key by [`ExtractedKey`]. `key` may return whatever a closure given
 /// to [`RateLimitLayer::key`] may. Where the extractor rejects a request, its rejection is the answer, and nothing is
-/// taken; one that may find nothing, `Option<E>`, leaves it to `key`.
+/// taken; one that may find nothing, `Option<E>`, leaves it to `key`. Requests that the layer
+/// [skips](RateLimitLayer::skip) or [blocks](RateLimitLayer::block) are not extracted from.
 ///
 /// ```
 /// use axum::{Router, extract::Query, routing::get};
@@ -178,6 +179,12 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        let (head, body) = request.into_parts();
+        let needs_no_key = self.limited.needs_no_key(&head);
+        let request = Request::from_parts(head, body);
+        if needs_no_key {
+            return FromExtractorFuture { step: Step::Limit { future: self.limited.call(request) } };
+        }
         let fresh = self.limited.clone();
         let ready = mem::replace(&mut self.limited, fresh); // the one that was polled
         FromExtractorFuture { step: Step::Extract { extracting: (self.extract)(request), ready } }

@@ -324,3 +324,20 @@ async fn after_the_extraction_the_service_that_was_polled_ready_is_called() {
         assert_eq!(response.status(), expected);
     }
 }
+
+#[tokio::test]
+async fn who_is_let_by_or_turned_away_by_the_layer_is_not_asked_for_a_key() {
+    struct Nobody;
+    impl<T: Sync> FromRequestParts<T> for Nobody {
+        type Rejection = StatusCode;
+
+        async fn from_request_parts(_: &mut Parts, _: &T) -> Result<Self, StatusCode> {
+            Err(StatusCode::UNAUTHORIZED)
+        }
+    }
+    let layer = limit("1/h").skip(|request| request.uri.path() == "/other");
+    let layer = layer.block(|request| request.headers.contains_key("x-bad"));
+    let server = serve(page().layer(from_extractor(layer, |_: Nobody| "nobody"))).await;
+    assert_eq!(server.statuses(["/", "/other", "/other"]).await, [401, 200, 200]);
+    assert_eq!(server.send("GET", "/", "x-bad: 1\r\n").await.status, 403);
+}

@@ -33,7 +33,7 @@ pub enum Outcome {
     WouldDeny,
     /// It was refused by the layer's [`block`](crate::RateLimitLayer::block).
     Forbidden,
-    /// It was refused: its key cannot be had.
+    /// It was refused, or passed a [shadow policy](crate::Policy::shadow): its key cannot be had.
     NoKey,
     /// It was refused, or passed a layer or policy in shadow mode: the store failed.
     StoreFailed,

@@ -110,7 +110,11 @@ impl Failing {
             return Err(StoreError::new(StoreErrorKind::Unavailable).with_source(LeftAlone(self.breaker)).into());
         }
         let answer = within(self.budget.map(|budget| budget.saturating_add(extra)), call).await;
-        self.note(matches!(answer, Err(Error::Store(_))));
+        match answer {
+            Ok(_) => self.note(false),
+            Err(Error::Store(_)) => self.note(true),
+            Err(_) => {} // the limiter's own, which may have asked nobody
+        }
         answer
     }
 

@@ -91,8 +91,9 @@ where
             if let Some(verdict) = &verdict {
                 head.extensions.insert(verdict.clone());
             }
+            let held = held.used(); // also where the call panics: a request that can bring that about is not free
             let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, verdict.filter(|_| is_told && answers.on_admissions), held.used())
+            ResponseFuture::inner(future, verdict.filter(|_| is_told && answers.on_admissions), held)
         }
     }
 }
@@ -123,7 +124,10 @@ where
                 StageProjection::Readying { pass, request } => {
                     let Some(waiting) = request else { return Poll::Pending };
                     // What was granted is given back where the service fails, or this future is dropped here.
-                    ready!(waiting.service.poll_ready(cx))?;
+                    if let Err(error) = ready!(waiting.service.poll_ready(cx)) {
+                        stage.set(Stage::Own { response: None });
+                        return Poll::Ready(Err(error));
+                    }
                     let (Some(pass), Some(Asking { head, body, mut service, answers, .. })) =
                         (pass.take(), request.take())
                     else {

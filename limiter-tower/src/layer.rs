@@ -40,8 +40,8 @@ pub(crate) struct Settings<S: Store> {
     pub(crate) policies: Vec<Listed<S>>,
     fields: FieldSet,
     pub(crate) answers: Arc<Answers>,
-    pub(crate) block: Vec<Arc<When>>,
-    pub(crate) skip: Vec<Arc<When>>,
+    block: Vec<Arc<When>>,
+    skip: Vec<Arc<When>>,
     pub(crate) is_shadow: bool,
     pub(crate) wait: Option<Duration>,
     pub(crate) hook: Option<Arc<Hook>>,
@@ -451,6 +451,14 @@ impl<S: Store> Settings<S> {
     /// Whether decisions are plain calls. All policies share one store.
     pub(crate) fn is_local(&self) -> bool {
         self.policies.first().is_some_and(|listed| listed.policy.limiter.store().is_local())
+    }
+
+    pub(crate) fn is_blocked(&self, request: &Parts) -> bool {
+        self.block.iter().any(|is_refused| is_refused(request))
+    }
+
+    pub(crate) fn is_skipped(&self, request: &Parts) -> bool {
+        self.skip.iter().any(|is_free| is_free(request))
     }
 }
 

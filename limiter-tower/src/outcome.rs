@@ -89,7 +89,7 @@ impl<S: Store> Held for Permits<S> {
         for (place, permit, rules) in self.permits {
             let true_cost = rules.true_cost(permit.cost(), response);
             if true_cost != permit.cost() {
-                calls.push((place, Box::pin(within(self.budget, permit.settle(true_cost)))));
+                calls.push((Some(place), Box::pin(within(self.budget, permit.settle(true_cost)))));
             }
         }
         Settling { calls, settled: Vec::new() }
@@ -100,6 +100,26 @@ impl<S: Store> Held for Permits<S> {
     }
 }
 
+/// What is held of the policies that clients are told of, and of a shadow policy beside them.
+struct WithShadow {
+    told: Option<Box<dyn Held>>,
+    shadow: Box<dyn Held>,
+}
+
+impl Held for WithShadow {
+    fn settle(self: Box<Self>, response: &Parts) -> Settling {
+        let mut settling = self.told.map_or_else(Settling::default, |told| told.settle(response));
+        let shadow = self.shadow.settle(response).calls.into_iter();
+        settling.calls.extend(shadow.map(|(_, call)| (None, call)));
+        settling
+    }
+
+    fn give_back(self: Box<Self>) {
+        self.told.into_iter().for_each(Held::give_back);
+        self.shadow.give_back();
+    }
+}
+
 /// What was granted to a request that is still to be passed on: given back should that never happen.
 #[derive(Default)]
 pub(crate) struct Granted(Option<Box<dyn Held>>);
@@ -107,6 +127,13 @@ pub(crate) struct Granted(Option<Box<dyn Held>>);
 impl Granted {
     pub(crate) fn new(held: Option<Box<dyn Held>>) -> Self {
         Self(held)
+    }
+
+    /// With what a shadow policy took.
+    pub(crate) fn beside(&mut self, shadow: Option<Box<dyn Held>>) {
+        if let Some(shadow) = shadow {
+            self.0 = Some(Box::new(WithShadow { told: self.0.take(), shadow }));
+        }
     }
 
     /// It is passed on now.
@@ -124,13 +151,14 @@ impl Drop for Granted {
 }
 
 /// The calls to the store that put things right, all under way at once; none where there is nothing to change.
+#[derive(Default)]
 pub(crate) struct Settling {
     calls: Vec<Call>,
     settled: Vec<(usize, Decision)>,
 }
 
-/// A policy's place, and what is left of it then.
-type Call = (usize, Pin<Box<dyn Future<Output = Result<Decision, Error>> + Send>>);
+/// A policy's place, where clients are told of it, and what is left of it then.
+type Call = (Option<usize>, Pin<Box<dyn Future<Output = Result<Decision, Error>> + Send>>);
 
 impl Settling {
     /// Ready once the store has answered all of it; `verdict` then tells what is left now.
@@ -139,7 +167,7 @@ impl Settling {
         self.calls.retain_mut(|(place, call)| match call.as_mut().poll(cx) {
             Poll::Pending => true,
             Poll::Ready(answer) => {
-                settled.extend(answer.ok().map(|decision| (*place, decision)));
+                settled.extend(place.zip(answer.ok()));
                 false
             }
         });

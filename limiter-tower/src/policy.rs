@@ -52,7 +52,9 @@ pub(crate) type When = dyn Fn(&Parts) -> bool + Send + Sync;
 impl<S: Store> Policy<S> {
     /// All requests together under the limiter's quota, each of them one unit, until the other settings say otherwise.
     ///
-    /// The name is what clients are told; the limiter's own name is that of its states in the store.
+    /// The name is what clients are told; the limiter's own name is that of its states in the store. Its
+    /// [`at_once`](limiter_core::LimiterBuilder::at_once) does not bound the requests of a layer, which are not all acquired:
+    /// a concurrency limit inside of the layer does.
     pub fn new(name: PolicyName, limiter: Limiter<S>) -> Self {
         Self {
             name,
@@ -215,7 +217,8 @@ impl<S: Store> Policy<S> {
 
     /// Decides, counts and tells the layer's hook, but never refuses, and is not told to clients: to try a limit out.
     ///
-    /// It is asked by itself, in a step of its own, once all other policies have let the request in. See also
+    /// It is asked by itself, in a step of its own, once all other policies have let the request in, and settles by its
+    /// rules for outcomes as it would in earnest. A key that cannot be had refuses nobody either. See also
     /// [`RateLimitLayer::shadow`](crate::RateLimitLayer::shadow).
     ///
     /// ```

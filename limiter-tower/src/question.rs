@@ -3,6 +3,7 @@
 use crate::{
     KeyError,
     announced::Announced,
+    event::{Event, Outcome},
     layer::Settings,
     outcome::{Held, Permits, Rules},
     verdict::Verdict,
@@ -25,7 +26,6 @@ pub(crate) struct Group<S: Store> {
     parts: SmallVec<[Part; 1]>,
     /// The decision over all of them; a single one needs it only where its units may be given back.
     all: Option<Box<All<S>>>,
-    announced: SmallVec<[Arc<Announced>; 1]>,
 }
 
 /// The policy at `place` among the layer's.
@@ -44,7 +44,15 @@ impl<S: Store> Question<S> {
             if policy.when.as_ref().is_some_and(|is_for| !is_for(head)) {
                 continue;
             }
-            let Some(key) = policy.key.key(head)? else { continue };
+            let key = match policy.key.key(head) {
+                Ok(Some(key)) => key,
+                Ok(None) => continue,
+                Err(_) if policy.is_shadow => {
+                    settings.tell(|| Event::plain(Outcome::NoKey));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let cost = policy.cost.as_ref().map_or(1, |cost| cost(head));
             let part = Part { place, key, cost };
             if policy.is_shadow {
@@ -62,22 +70,21 @@ impl<S: Store> Group<S> {
         if parts.is_empty() {
             return None;
         }
-        let announced = |part: &Part| {
-            let listed = &settings.policies[part.place];
-            listed.policy.limiter.with_quota_of(&part.key, |quota| listed.announced.of(quota))
-        };
-        let announced = parts.iter().map(announced).collect();
         let has_rules = |part: &Part| !settings.rules(part).is_empty();
         let all = (parts.len() > 1 || settings.waits() || parts.iter().any(has_rules)).then(|| {
             let ask = |part: &Part| settings.limiter(part).on(&part.key).cost(part.cost);
             Box::new(Limiter::all(parts.iter().map(ask)))
         });
-        Some(Self { parts, all, announced })
+        Some(Self { parts, all })
     }
 
-    /// What clients are told of its policies.
-    pub(crate) fn announced(&self) -> SmallVec<[Arc<Announced>; 1]> {
-        self.announced.clone()
+    /// What clients are told of its policies: asked for once it is decided, as a quota can be changed while one waits.
+    pub(crate) fn announced(&self, settings: &Settings<S>) -> SmallVec<[Arc<Announced>; 1]> {
+        let announced = |part: &Part| {
+            let listed = &settings.policies[part.place];
+            listed.policy.limiter.with_quota_of(&part.key, |quota| listed.announced.of(quota))
+        };
+        self.parts.iter().map(announced).collect()
     }
 
     /// The decision of a store in this process, where neither call ever blocks.

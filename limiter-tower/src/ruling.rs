@@ -5,7 +5,7 @@ use crate::{
     announced::Announced,
     event::{Event, Outcome},
     layer::Settings,
-    outcome::Granted,
+    outcome::{Granted, Held},
     question::{Group, Question},
     trace,
     verdict::Verdict,
@@ -50,7 +50,7 @@ pub(crate) struct Pass {
 impl<S: Store> Settings<S> {
     /// The ruling where the store is in this process; `None` where the request is to [wait](Self::rule_waiting).
     pub(crate) fn rule_now(&self, question: &Question<S>) -> Option<Ruling> {
-        let ruling = match &question.group {
+        let mut ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
             Some(group) => {
                 let decided = group.decide_now(self);
@@ -60,9 +60,10 @@ impl<S: Store> Settings<S> {
                 self.conclude(group, decided)
             }
         };
-        if let Ruling::Pass(_) = ruling {
+        if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                self.tell_shadow(shadow, shadow.decide_now(self));
+                let verdict = self.tell_shadow(shadow, shadow.decide_now(self));
+                pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref()));
             }
         }
         Some(ruling)
@@ -82,6 +83,13 @@ impl<S: Store> Settings<S> {
         let Some(group) = &question.group else {
             return self.pass_shadows(Ruling::Pass(Pass::default()), &question).await;
         };
+        if !self.is_local() {
+            // What waits for the store alone is not a wait for a turn, and has but the store's time.
+            let decided = self.ask(group).await;
+            if !decided.as_ref().is_ok_and(|denial| self.may_wait(denial)) {
+                return self.pass_shadows(self.conclude(group, decided), &question).await;
+            }
+        }
         let since = Instant::now();
         let limit = self.wait.unwrap_or_default();
         let waited = match self.is_local() {
@@ -91,19 +99,27 @@ impl<S: Store> Settings<S> {
         let ruling = match waited {
             Ok((decision, held)) => self.admit(group, decision, Granted::new(Some(held)), since.elapsed()),
             // The store says what is so now, and how long it will be.
-            Err(Error::WaitTooLong { .. } | Error::QueueFull { .. }) => self.conclude(group, self.ask(group).await),
+            Err(Error::WaitTooLong { .. } | Error::TimedOut { .. } | Error::QueueFull { .. }) => {
+                self.conclude(group, self.ask(group).await)
+            }
             Err(error) => self.conclude(group, Err(error)),
         };
         self.pass_shadows(ruling, &question).await
     }
 
-    async fn pass_shadows(&self, ruling: Ruling, question: &Question<S>) -> Ruling {
-        if let Ruling::Pass(_) = ruling {
+    async fn pass_shadows(&self, mut ruling: Ruling, question: &Question<S>) -> Ruling {
+        if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                self.tell_shadow(shadow, self.ask(shadow).await);
+                let verdict = self.tell_shadow(shadow, self.ask(shadow).await);
+                pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref()));
             }
         }
         ruling
+    }
+
+    /// What a shadow took of a request that it would have admitted: its rules for outcomes count as in earnest.
+    fn held_in_shadow(&self, group: &Group<S>, verdict: Option<&Verdict>) -> Option<Box<dyn Held>> {
+        verdict.filter(|verdict| verdict.allowed()).and_then(|verdict| group.held(self, verdict.decision()))
     }
 
     /// The decision of a store, unless it fails.
@@ -127,8 +143,7 @@ impl<S: Store> Settings<S> {
     fn conclude(&self, group: &Group<S>, decided: Result<Decision, Error>) -> Ruling {
         if self.is_shadow {
             let verdict = self.tell_shadow(group, decided);
-            let held = verdict.as_ref().filter(|verdict| verdict.allowed());
-            let held = Granted::new(held.and_then(|verdict| group.held(self, verdict.decision())));
+            let held = Granted::new(self.held_in_shadow(group, verdict.as_ref()));
             return Ruling::Pass(Pass { verdict, is_told: false, held });
         }
         match decided {
@@ -137,12 +152,12 @@ impl<S: Store> Settings<S> {
                 self.admit(group, decision, held, Duration::ZERO)
             }
             Ok(denial) => {
-                let verdict = Verdict::new(denial, group.announced());
+                let verdict = Verdict::new(denial, group.announced(self));
                 self.tell(|| Event::decided(Outcome::Denied, &verdict));
                 Ruling::Refuse(Refused::Denied(verdict))
             }
             Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::Allow => {
-                let parts = group.announced();
+                let parts = group.announced(self);
                 self.tell(|| Event::undecided(Outcome::LetThrough, &error, &parts));
                 Ruling::Pass(Pass::default())
             }
@@ -150,7 +165,7 @@ impl<S: Store> Settings<S> {
                 self.decide_locally(group, &error)
             }
             Err(error) => {
-                let parts = group.announced();
+                let parts = group.announced(self);
                 self.tell(|| Event::undecided(undecided(&error), &error, &parts));
                 Ruling::Refuse(Refused::Undecided { error, parts })
             }
@@ -169,7 +184,7 @@ impl<S: Store> Settings<S> {
                 Ruling::Refuse(Refused::Denied(verdict))
             }
             Err(error) => {
-                let parts = group.announced();
+                let parts = group.announced(self);
                 self.tell(|| Event::undecided(undecided(&error), &error, &parts));
                 Ruling::Refuse(Refused::Undecided { error, parts })
             }
@@ -177,14 +192,14 @@ impl<S: Store> Settings<S> {
     }
 
     fn admit(&self, group: &Group<S>, decision: Decision, held: Granted, waited: Duration) -> Ruling {
-        let verdict = Verdict::new(decision, group.announced());
+        let verdict = Verdict::new(decision, group.announced(self));
         self.tell(|| Event::decided(Outcome::Admitted, &verdict).waited(waited));
         Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held })
     }
 
     /// Tells the hook what would have become of the request.
     fn tell_shadow(&self, group: &Group<S>, decided: Result<Decision, Error>) -> Option<Verdict> {
-        let parts = group.announced();
+        let parts = group.announced(self);
         match decided {
             Ok(decision) => {
                 let outcome = if decision.allowed() { Outcome::WouldAdmit } else { Outcome::WouldDeny };

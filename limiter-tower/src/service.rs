@@ -7,7 +7,7 @@ use crate::{
     question::Question,
     ruling::Refused,
 };
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use limiter_core::{MemoryStore, Store};
 use std::{
     fmt,
@@ -45,6 +45,27 @@ impl<Svc, S: Store> RateLimit<Svc, S> {
     pub(crate) fn new(inner: Svc, settings: Arc<Settings<S>>) -> Self {
         Self { inner, settings }
     }
+
+    /// Whether the layer's [`block`](crate::RateLimitLayer::block) or [`skip`](crate::RateLimitLayer::skip) decides on a
+    /// request, so that nobody asks for its key: for a service around this one that makes the keys.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use limiter_core::Limiter;
+    /// use limiter_tower::RateLimitLayer;
+    /// use tower::Layer;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = RateLimitLayer::new(Limiter::parse("100/s")?).skip(|request| request.uri.path() == "/health");
+    /// let (head, ()) = Request::get("/health").body(())?.into_parts();
+    /// assert!(layer.layer(()).needs_no_key(&head));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn needs_no_key(&self, request: &Parts) -> bool {
+        self.settings.is_blocked(request) || self.settings.is_skipped(request)
+    }
 }
 
 impl<Svc, S, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<Svc, S>
@@ -64,11 +85,11 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
         let settings = &self.settings;
-        if settings.block.iter().any(|is_refused| is_refused(&head)) {
+        if settings.is_blocked(&head) {
             settings.tell(|| Event::plain(Outcome::Forbidden));
             return ResponseFuture::own(settings.answers.to(&head, &Refused::Forbidden));
         }
-        if settings.skip.iter().any(|is_free| is_free(&head)) {
+        if settings.is_skipped(&head) {
             return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
         }
         let question = match Question::new(settings, &head) {

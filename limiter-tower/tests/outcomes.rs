@@ -1,6 +1,6 @@
 //! What requests cost once their response is known: charged by outcome, refunded, settled at their true cost.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -227,4 +227,32 @@ async fn a_store_that_fails_after_the_response_leaves_the_response_alone() {
     let response = layer.layer(fails).oneshot(request()).await.unwrap();
     assert_eq!((response.status(), response.body().as_str()), (StatusCode::OK, "done"));
     assert_eq!(field(&response, "ratelimit"), r#""api";r=4;t=720"#);
+}
+
+/// Panics where it is called, as a handler that parses before its first `await` does.
+#[derive(Clone)]
+struct Panics;
+
+impl Service<Request<String>> for Panics {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<String>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<String>) -> Self::Future {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_makes_the_inner_service_panic_stays_charged() {
+    let world = World::over(MemoryStore::new());
+    let limiter = world.limiter("log-in", "5/h");
+    let layer = RateLimitLayer::new(policy(&limiter).charge_only_if(|response| !response.status.is_success()));
+    let attempt = tokio::spawn(layer.layer(Panics).oneshot(request()));
+    assert!(attempt.await.unwrap_err().is_panic());
+    assert_eq!(left(&limiter).await, 4);
 }

@@ -173,3 +173,35 @@ async fn the_hook_is_told_of_every_outcome_and_of_no_key() {
     assert!(lines.starts_with("denied: user denied by 2/h: 0 of 2 left, retry after 3600s"), "{lines}");
     assert!(!lines.contains("secret"));
 }
+
+async fn outcomes_of_a_shadow<S: Store>(store: S) {
+    let (now, planned) = (limiter(&store, "now", "99/h"), limiter(&store, "planned", "2/h"));
+    let log = Log::default();
+    let failures = policy(&planned).charge_only_if(|response| response.status == StatusCode::UNAUTHORIZED);
+    let layer = RateLimitLayer::new(policy(&now).refund_if(|_| true)).policy(failures.shadow()).unwrap();
+    let service = log.on(layer).layer(Ready::default());
+    for _ in 0..5 {
+        let response = send(&service, request()).await;
+        assert_eq!(field(&response, "ratelimit"), r#""now";r=99;t=0"#); // its own, not the shadow's
+    }
+    assert_eq!(log.take(), ["admitted now", "would admit planned"].repeat(5)); // as it would be in earnest
+    assert_eq!(planned.peek_n_async((), 0).await.unwrap().remaining(), 2);
+}
+
+#[tokio::test]
+async fn a_shadow_policy_settles_by_its_rules_too() {
+    outcomes_of_a_shadow(MemoryStore::new()).await;
+    outcomes_of_a_shadow(Remote::default()).await;
+}
+
+#[tokio::test]
+async fn a_shadow_policy_whose_key_cannot_be_had_refuses_nobody() {
+    let store = MemoryStore::new();
+    let (now, planned) = (limiter(&store, "now", "9/h"), limiter(&store, "planned", "9/h"));
+    let log = Log::default();
+    let planned = policy(&planned).key(HeaderKey::new(HeaderName::from_static("x-user")).required()).shadow();
+    let service = log.on(RateLimitLayer::new(policy(&now)).policy(planned).unwrap()).layer(Ready::default());
+    assert_eq!(send(&service, request()).await.status(), StatusCode::OK);
+    assert_eq!(send(&service, with_header("x-user", "ada")).await.status(), StatusCode::OK);
+    assert_eq!(log.take(), ["no key ", "admitted now", "admitted now", "would admit planned"]);
+}

@@ -301,3 +301,18 @@ async fn axum_3682_of_1500_requests_behind_a_buffer_five_pass() {
     }
     assert_eq!((admitted, passed.load(Ordering::Relaxed)), (5, 5));
 }
+
+/// What is refused without asking the store says nothing of it.
+#[tokio::test]
+async fn a_cost_that_can_never_fit_keeps_no_breaker_closed() {
+    let store = Remote::down();
+    let layer = RateLimitLayer::new(policy(&store, "api", "9/h")).breaker(Breaker::new(2, Duration::from_secs(600)));
+    let service = layer.cost(|request| if request.uri.path() == "/big" { 99 } else { 1 }).layer(Ready::default());
+    for _ in 0..5 {
+        let big = Request::get("/big").body(String::new()).unwrap();
+        let refused = service.clone().oneshot(big).await.unwrap().status();
+        assert!([StatusCode::PAYLOAD_TOO_LARGE, StatusCode::SERVICE_UNAVAILABLE].contains(&refused));
+        is_refused_for_the_store(&send(&service).await);
+    }
+    assert_eq!(store.calls(), 2);
+}

@@ -276,13 +276,15 @@ fn a_service_that_fails_while_a_request_waits_fails_the_request_and_costs_it_not
     let limiter = world.limiter("user", "1/s");
     let layer = RateLimitLayer::new(policy(limiter.clone()).key(by_user())).wait_up_to(SECOND);
     limiter.check("ada").unwrap();
-    let mut service = layer.layer(Failing::default());
+    let inner = Failing::default();
+    let mut service = layer.layer(inner.clone());
     let mut ada = call(&mut service, user("ada"));
     assert!(poll(&mut ada).is_pending());
     world.next();
     assert!(matches!(poll(&mut ada), Poll::Ready(Err("broken"))));
-    drop(ada);
-    assert_eq!(limiter.peek_n("ada", 0).unwrap().remaining(), 1);
+    assert_eq!(limiter.peek_n("ada", 0).unwrap().remaining(), 1); // even if the future is kept
+    assert!(poll(&mut ada).is_pending());
+    assert_eq!(inner.0.load(Ordering::Relaxed), 2); // and a failed service is not asked again
 }
 
 #[test]
@@ -295,6 +297,50 @@ fn one_more_than_may_wait_is_refused() {
     assert!(waits(&mut waiting));
     let refused = response(&mut call(&mut service, user("ada")));
     assert_eq!((refused.status(), field(&refused, "retry-after")), (StatusCode::TOO_MANY_REQUESTS, "2".to_owned()));
+}
+
+#[test]
+fn a_quota_that_is_changed_while_a_request_waits_is_the_one_it_is_told() {
+    let world = World::new();
+    let limiter = world.limiter("user", "1/s");
+    let layer = RateLimitLayer::new(policy(limiter.clone())).wait_up_to(5 * SECOND);
+    let mut service = layer.layer(Ready::default());
+    response(&mut call(&mut service, user("ada")));
+    let mut waiting = call(&mut service, user("ada"));
+    assert!(waits(&mut waiting));
+    limiter.set_quota("fixed_window 9/min, 100/h".parse().unwrap());
+    world.clock.advance(5 * SECOND);
+    let admitted = response(&mut waiting);
+    assert_eq!(field(&admitted, "ratelimit-policy"), r#""user-1min";q=9;w=60,"user-1h";q=100;w=3600"#);
+    let state = field(&admitted, "ratelimit");
+    assert!(state.starts_with(r#""user-1min";r="#) && state.contains(r#","user-1h";r="#), "{state}");
+}
+
+/// A place among those at once is not a store that failed.
+#[test]
+fn who_waited_for_others_to_finish_in_vain_is_not_told_that_the_store_failed() {
+    let world = World::new();
+    let limiter = world.builder("user", "2/s").at_once(1).build();
+    let at_work = limiter.acquire(()).blocking().unwrap();
+    limiter.check(()).unwrap();
+    let layer = RateLimitLayer::new(policy(limiter)).wait_up_to(SECOND);
+    let mut service = layer.layer(Ready::default());
+    let mut waiting = call(&mut service, user("ada"));
+    assert!(waits(&mut waiting));
+    world.clock.advance(2 * SECOND);
+    assert_ne!(response(&mut waiting).status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(at_work);
+}
+
+#[tokio::test]
+async fn a_store_that_stalls_holds_no_request_for_as_long_as_it_may_wait() {
+    let world = World::over(Remote::slow(60 * SECOND));
+    let layer = RateLimitLayer::new(policy(world.limiter("user", "1/s")));
+    let layer = layer.wait_up_to(30 * SECOND).time_budget(Duration::from_millis(50));
+    let since = Instant::now();
+    let refused = layer.layer(Ready::default()).oneshot(user("ada")).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(since.elapsed() < 5 * SECOND, "{:?}", since.elapsed());
 }
 
 #[test]

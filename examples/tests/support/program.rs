@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The program, up to date: cargo builds examples for tests only where no targets are named on its command line.
-pub fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile_dir = test.parent().and_then(Path::parent).unwrap(); // of target/debug/deps/crawler-…
     let profile = match profile_dir.file_name().and_then(OsStr::to_str).unwrap() {

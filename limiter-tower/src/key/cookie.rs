@@ -13,7 +13,9 @@ use std::borrow::Cow;
 ///
 /// It is read as most cookie parsers do, so that one session has one key: `sid=abc`, `sid="abc"` and `sid=%61bc` are
 /// the same. Requests without the cookie, or with an empty one, share one key. Clients choose what they send: where
-/// nothing checks the session before the limit does, a new value buys a new quota, so add a limit by address too.
+/// nothing checks the session before the limit does, a new value buys a new quota, so add a limit by address too. What
+/// checks it must read the first of several cookies of the name too: with one that reads the last, as many cookie jars do,
+/// any other cookie put before it is a new key. [`ExtensionKey`](crate::ExtensionKey) takes what was checked itself.
 ///
 /// ```
 /// use http::Request;

@@ -10,7 +10,9 @@ use limiter_core::KeyBuf;
 /// The value of a request header, its first line.
 ///
 /// Requests without it, or with an empty one, share one key. Clients choose what they send: where nothing checks the
-/// value before the limit does, a new value buys a new quota, so add a limit by address too.
+/// value before the limit does, a new value buys a new quota, so add a limit by address too. Where something does, see that
+/// it reads the first line too, and that one value has one spelling: `Bearer x` and `bearer  x` are one token to most, and
+/// two keys. [`ExtensionKey`](crate::ExtensionKey) takes what was checked itself.
 ///
 /// ```
 /// use http::HeaderName;

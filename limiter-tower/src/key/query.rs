@@ -11,7 +11,8 @@ use std::borrow::Cow;
 /// The value of a query parameter, the first of its name, decoded: `/search?tenant=north%20pole`.
 ///
 /// Requests without it, or with an empty one, share one key. Clients choose what they send: where nothing checks the
-/// value before the limit does, a new value buys a new quota, so add a limit by address too.
+/// value before the limit does, a new value buys a new quota, so add a limit by address too. What checks it must read the
+/// first of several parameters of the name too; a map of them has the last.
 ///
 /// ```
 /// use http::Request;

@@ -69,6 +69,9 @@ impl RulesLayer {
 
     /// Settings that rules do not have: the store, hooks, what only code can say.
     ///
+    /// A policy counts under its name in the store, together with those of other processes, and of other layers over
+    /// the same store, that have the name.
+    ///
     /// ```
     /// use limiter_core::MemoryStore;
     /// use limiter_tower::{RulesFormat, RulesLayer, RulesReader};
@@ -112,7 +115,7 @@ impl<S: Store> RulesLayer<S> {
     /// let layer = RulesLayer::new(RulesReader::new().read(&path)?);
     ///
     /// std::fs::write(&path, "policy = [{ name = 'api', quota = '5 a second' }]")?;
-    /// assert!(layer.reload().unwrap_err().to_string().contains("rules.toml:1:37: "));
+    /// assert!(layer.reload().unwrap_err().to_string().contains("rules.toml:1:38: "));
     ///
     /// std::fs::write(&path, "policy = [{ name = 'search', quota = '5/s' }]")?;
     /// assert_eq!(layer.reload()?.to_string(), "added: search; removed: api");
@@ -220,10 +223,13 @@ impl<S: Store> State<S> {
     fn kept(&self, rule: &PolicyRule) -> Option<Limiter<S>> {
         let mut before = self.rules.said.policies.iter().zip(&self.limiters);
         let (was, limiter) = before.find(|(was, _)| was.name == rule.name)?;
-        if rule.plans.is_empty() && (rule.quota != was.quota || !was.plans.is_empty()) {
-            limiter.set_quota(rule.quota.clone());
-        } else if !rule.plans.is_empty() {
-            limiter.set_rule(plan_of(rule));
+        let has_same_quotas = rule.quota == was.quota && rule.plans == was.plans;
+        if has_same_quotas && (rule.plans.is_empty() || rule.has_members() == was.has_members()) {
+            return Some(limiter.clone());
+        }
+        match rule.plans.is_empty() {
+            true => limiter.set_quota(rule.quota.clone()),
+            false => limiter.set_rule(plan_of(rule)),
         }
         Some(limiter.clone())
     }
@@ -231,7 +237,7 @@ impl<S: Store> State<S> {
 
 /// The quota of each key, by its value or, where it has several members, by the first one's.
 fn plan_of(rule: &PolicyRule) -> impl Fn(&[u8]) -> Quota + Send + Sync + 'static {
-    let has_members = rule.key.len() > 1;
+    let has_members = rule.has_members();
     let key_of = |name: &String| match has_members {
         true => KeyBuf::of(&(name,)),
         false => KeyBuf::of(name),

@@ -7,7 +7,7 @@ use crate::{
 };
 use http::{HeaderName, request::Parts, response};
 use limiter_core::{KeyBuf, Limiter, MemoryStore, Quota, Store};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 /// Rules that were read and found right; made by a [`RulesReader`](crate::RulesReader), put in force by a
 /// [`RulesLayer`](crate::RulesLayer).
@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Rules {
     pub(super) said: Said,
     pub(super) named: Arc<Named>,
@@ -177,6 +177,13 @@ impl Rules {
     }
 }
 
+impl PolicyRule {
+    /// Whether keys are several values, each behind its length.
+    pub(super) fn has_members(&self) -> bool {
+        self.key.len() > 1
+    }
+}
+
 impl LayerRule {
     fn set<S: Store>(&self, mut layer: RateLimitLayer<S>) -> RateLimitLayer<S> {
         if let Some(fields) = self.fields {
@@ -217,6 +224,14 @@ impl LayerRule {
             layer = layer.block(any(&self.block));
         }
         layer
+    }
+}
+
+impl fmt::Debug for Rules {
+    /// The names of the policies only: plans can go by credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.policy_names().map(PolicyName::as_str).collect();
+        f.debug_struct("Rules").field("policies", &names).finish_non_exhaustive()
     }
 }
 

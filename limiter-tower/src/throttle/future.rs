@@ -92,7 +92,8 @@ where
                         }
                     }
                     let Some((mut service, request)) = next.take() else { return Poll::Pending };
-                    Stage::Sent { future: service.call(request), permit: unsent.0.take() }
+                    let permit = unsent.0.take(); // charged also where the call panics
+                    Stage::Sent { future: service.call(request), permit }
                 }
                 StageProjection::Sent { future, permit } => {
                     let answer = ready!(future.poll(cx));

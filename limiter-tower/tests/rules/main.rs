@@ -3,6 +3,9 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/alloc.rs"]
+mod alloc;
+mod allocations;
 mod change;
 mod meaning;
 mod mistakes;

@@ -120,6 +120,17 @@ fn three_formats_say_the_same() {
     assert_eq!(reader.parse(JSON, RulesFormat::Json).unwrap(), toml);
 }
 
+#[test]
+fn times_are_text_or_seconds() {
+    for (time, understood) in
+        [("\"1500ms\"", "1.5s"), ("90", "90s"), ("\"2min\"", "120s"), ("\"0s\"", "0ns"), ("0", "0ns")]
+    {
+        let text = format!("time_budget = {time}\n[[policy]]\nname = 'a'\nquota = '5/s'");
+        let rules = RulesReader::new().parse(&text, RulesFormat::Toml).unwrap().to_string();
+        assert!(rules.starts_with(&format!("the store has {understood} to answer\n")), "{rules}");
+    }
+}
+
 /// A service of one clock, whose handler answers the status that the path ends in, else 200.
 struct Served {
     layer: RulesLayer,

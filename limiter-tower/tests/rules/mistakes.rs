@@ -80,6 +80,7 @@ fn wrong_types() {
     check_policy("key = 7", "4:7: a key is text, not a number");
     check_policy("cost = \"one\"", "4:8: the cost is a whole number, not text");
     check_policy("cost = -1", "4:8: the cost is -1; allowed: 0 to 18446744073709551615");
+    check_policy("cost = 1.5", "4:8: the cost is a whole number, not a number with a point or an exponent");
     check_policy("cost = 1979-05-27", "4:8: the cost is a whole number, not a date");
     check_policy("shadow = \"yes\"", "4:10: shadow is true or false, not text");
     check_policy("plans = [1]", "4:9: plans is a table from a key's value to its quota, not a list");
@@ -87,6 +88,10 @@ fn wrong_types() {
     check_top(
         "retry_jitter = \"soon\"",
         "1:16: retry_jitter is a time such as \"10s\" or \"500ms\", or a number of seconds",
+    );
+    check_top(
+        "wait_up_to = \"1s burst 5\"",
+        "1:14: wait_up_to is a time such as \"10s\" or \"500ms\", or a number of seconds",
     );
     check(Toml, "policy = 3", &["1:10: policy is a list of tables, [[policy]] in TOML, not a number"]);
     check(Json, "[]", &["1:1: the whole is a table, not a list"]);

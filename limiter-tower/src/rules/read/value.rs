@@ -101,13 +101,7 @@ pub(super) fn quota(node: &Node, report: &mut Report<'_>) -> Option<Quota> {
 pub(super) fn duration(node: &Node, what: &str, report: &mut Report<'_>) -> Option<Duration> {
     let read = match &node.value {
         Value::Whole(seconds) => u64::try_from(*seconds).ok().map(Duration::from_secs),
-        // As the period of a rate, which is the one text form of times there is.
-        Value::Text(text) => {
-            let rate: Option<Rate> = format!("1/{text}").parse().ok();
-            rate.map(|rate| (rate.period(), rate))
-                .filter(|(time, rate)| Rate::new(1, *time).as_ref() == Ok(rate))
-                .map(|(time, _)| time)
-        }
+        Value::Text(text) => time(text),
         _ => None,
     };
     if read.is_none() {
@@ -115,6 +109,15 @@ pub(super) fn duration(node: &Node, what: &str, report: &mut Report<'_>) -> Opti
         report.add(node.at.start, message);
     }
     read
+}
+
+/// A time as it is written in rates, which is the one text form of times there is.
+fn time(text: &str) -> Option<Duration> {
+    match format!("1/{text}").parse::<Rate>() {
+        Ok(rate) => Some(rate.period()).filter(|time| Rate::new(1, *time).as_ref() == Ok(&rate)),
+        Err(QuotaError::Part { error, .. }) if *error == QuotaError::ZeroPeriod => Some(Duration::ZERO),
+        Err(_) => None,
+    }
 }
 
 /// Statuses: `401`, `"5xx"`, or a list of them.

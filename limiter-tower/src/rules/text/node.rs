@@ -43,7 +43,8 @@ impl Node {
     pub(in crate::rules) fn kind(&self) -> &'static str {
         match self.value {
             Value::Flag(_) => "true or false",
-            Value::Whole(_) | Value::Fraction(_) => "a number",
+            Value::Whole(_) => "a number",
+            Value::Fraction(_) => "a number with a point or an exponent",
             Value::Text(_) => "text",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
