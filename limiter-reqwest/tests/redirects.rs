@@ -83,7 +83,7 @@ async fn a_hop_within_one_host_is_another_request_there() {
 
 #[tokio::test]
 async fn a_hop_to_a_host_with_a_limiter_of_its_own_is_charged_there_whatever_the_key() {
-    let (from, to) = servers().await;
+    let (from, _to) = servers().await;
     let (limiter, _) = virtual_limiter("sliding_log 10/min");
     let (of_one, _) = virtual_limiter("sliding_log 10/min");
     let limits = Limits::new(limiter.clone()).host(from.address().to_string(), of_one.clone()).shared();
