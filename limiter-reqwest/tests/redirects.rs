@@ -68,14 +68,30 @@ async fn who_is_sent_on_to_a_host_that_is_down_has_still_asked_the_first() {
 }
 
 #[tokio::test]
-async fn a_hop_within_one_host_is_one_request_there() {
+async fn a_hop_within_one_host_is_another_request_there() {
     let server = MockServer::start().await;
     let moved = ResponseTemplate::new(302).insert_header("location", "/new");
     Mock::given(path("/old")).respond_with(moved).mount(&server).await;
     Mock::given(path("/new")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
     let (client, limiter) = limited(plain_client());
     assert_eq!(client.get(format!("{}/old", server.uri())).send().await.unwrap().status(), 200);
-    assert_eq!(standing(&limiter, &server), (1, Duration::ZERO));
+    assert_eq!(standing(&limiter, &server), (2, Duration::ZERO));
+    // Neither of these is a hop.
+    assert_eq!(client.get(format!("{}/new?a=|#b", server.uri())).send().await.unwrap().status(), 200);
+    assert_eq!(standing(&limiter, &server), (3, Duration::ZERO));
+}
+
+#[tokio::test]
+async fn a_hop_to_a_host_with_a_limiter_of_its_own_is_charged_there_whatever_the_key() {
+    let (from, _to) = servers().await;
+    let (limiter, _) = virtual_limiter("sliding_log 10/min");
+    let (of_one, _) = virtual_limiter("sliding_log 10/min");
+    let limits = Limits::new(limiter.clone()).host(from.address().to_string(), of_one.clone()).shared();
+    let client = ClientBuilder::new(plain_client()).with(limits).build();
+    assert_eq!(client.get(from.uri()).send().await.unwrap().status(), 503);
+    let (first, last) = (of_one.peek(()).unwrap(), limiter.peek(()).unwrap());
+    assert_eq!((first.remaining(), first.blocked_for()), (9, Duration::ZERO));
+    assert_eq!((last.rates()[0].remaining(), last.blocked_for()), (9, Duration::from_secs(5)));
 }
 
 #[tokio::test]

@@ -77,19 +77,20 @@ impl<'a, S: Store> Ticket<'a, S> {
         let may_resend = self.may_resend() && has_spare;
         let sent = self.sent + 1;
         let turn = self.turn.take()?;
-        if *url != turn.url
+        if was_sent_on(&turn.url, url)
             && let Some(spot) = turn.limits.spot(&Request::new(Method::GET, url.clone()))
-            && spot.key != turn.spot.key
         {
-            // The client was sent on to somebody else, who counted a request too.
-            if let Some(going) = self.going.take() {
-                going.admitted();
-            }
+            // Who answered counted a request too, be it the same host once more.
             let charged = spot.policy.limiter.charge_async(&spot.key, turn.cost).await;
-            let granted = charged.map_or(self.granted, |decision| decision.at());
-            obey(turn.limits, &spot, granted, None, status, headers).await;
-            self.end().await;
-            return None;
+            if (spot.policy.id, &spot.key) != (turn.spot.policy.id, &turn.spot.key) {
+                if let Some(going) = self.going.take() {
+                    going.admitted();
+                }
+                let granted = charged.map_or(self.granted, |decision| decision.at());
+                obey(turn.limits, &spot, granted, None, status, headers).await;
+                self.end().await;
+                return None;
+            }
         }
         let (is_refusal, is_paused) =
             obey(turn.limits, &turn.spot, self.granted, self.going.take(), status, headers).await;
@@ -124,6 +125,12 @@ impl<S: Store> Drop for Ticket<'_, S> {
             permit.restamp_detached();
         }
     }
+}
+
+/// Whether the answer to a request for `asked` came from another place. Another query is none: middleware further in adds to
+/// it.
+fn was_sent_on(asked: &Url, answered: &Url) -> bool {
+    asked.path() != answered.path() || asked.origin() != answered.origin()
 }
 
 /// Pauses the key if the answer asks for it: whether it refused, and whether there is a pause now. A store that fails

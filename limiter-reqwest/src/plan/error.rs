@@ -33,7 +33,15 @@ pub(super) enum Kind {
 
 impl PlanError {
     pub(super) fn new(kind: Kind, given: &str) -> Self {
-        Self { kind, given: given.into() }
+        // A URL in a host's place can hold credentials.
+        let given = match given.rsplit_once('@') {
+            Some((before, host)) => {
+                let scheme = ["http://", "https://"].into_iter().find(|scheme| before.starts_with(scheme));
+                format!("{}…@{host}", scheme.unwrap_or_default()).into()
+            }
+            None => given.into(),
+        };
+        Self { kind, given }
     }
 }
 
@@ -53,3 +61,20 @@ impl fmt::Display for PlanError {
 }
 
 impl Error for PlanError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_stay_unsaid() {
+        for (given, said) in [
+            ("https://user:secret@a.example/", "`https://…@a.example/`"),
+            ("user:se//cret@b@a.example", "`…@a.example`"),
+            ("a example", "`a example`"),
+        ] {
+            let error = PlanError::new(Kind::Host, given);
+            assert!(error.to_string().starts_with(said) && !format!("{error:?}").contains("secret"), "{error}");
+        }
+    }
+}

@@ -83,13 +83,15 @@ impl Host {
             return Some(true);
         }
         known.paced_about_until = None;
-        known.looked_at.is_some_and(|at| granted.saturating_since(at) < LOOKED_LATELY).then_some(false)
+        // Looks of others may be a little later; much later, the store's clock has stepped back.
+        let apart = |at: Timestamp| granted.saturating_since(at).max(at.saturating_since(granted));
+        known.looked_at.is_some_and(|at| apart(at) < LOOKED_LATELY).then_some(false)
     }
 
     /// Notes what the store says of pauses at `at`.
     pub(crate) fn looked(&self, at: Timestamp, paced_until: Timestamp) {
         let mut known = self.lock();
-        known.looked_at = known.looked_at.max(Some(at));
+        known.looked_at = Some(at);
         known.pace(at, paced_until);
     }
 
@@ -238,5 +240,14 @@ mod tests {
         assert!(host.seems_paced());
         assert_eq!((host.is_paced(at(4)), host.is_paced(at(5))), (Some(true), None));
         assert!(!host.seems_paced());
+    }
+
+    #[test]
+    fn a_store_whose_clock_steps_back_is_still_looked_at() {
+        let host = Host::new("a");
+        host.looked(at(3600), at(3600));
+        assert_eq!(host.is_paced(at(1)), None);
+        host.looked(at(1), at(1));
+        assert_eq!((host.is_paced(at(1)), host.is_paced(at(2))), (Some(false), None));
     }
 }

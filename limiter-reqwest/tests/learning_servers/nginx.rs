@@ -68,7 +68,7 @@ fn learns_once(rate: u32, burst: &str, seconds: u64) -> Result<(), String> {
     let (rate, jitter) = (f64::from(rate), jitter(&server, &went));
     // Without a burst, an interval that always arrives longer than nginx's is longer by the jitter.
     let usable = if burst.is_empty() { 1.0 / (1.0 + rate * jitter) } else { 1.0 };
-    let (used, refused) = if burst.is_empty() && jitter > BUSY { (0.85, 0.02) } else { (0.9, 0.01) };
+    let (used, refused) = if burst.is_empty() && jitter > BUSY { (0.8, 0.02) } else { (0.9, 0.01) };
     let what = format!("nginx {rate}/s {burst}, jitter {:.1} ms", jitter * 1e3);
     Tally::of(&seen(&server), rate, 10, seconds).check(&what, used * usable, refused)
 }
