@@ -79,10 +79,14 @@ impl<S: Store> Policy<S> {
     /// use limiter_tower::{Policy, PolicyName};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let quotas = [("free", "10/min".parse()?), ("pro", "1000/min".parse()?)];
-    /// let plans = Limiter::by_table("1/min".parse()?, quotas).build();
+    /// /// Put into the extensions by the layer that checks credentials.
+    /// #[derive(Clone)]
+    /// struct Tenant(String);
+    ///
+    /// let quotas = [("acme", "1000/min".parse()?), ("globex", "5000/min".parse()?)];
+    /// let plans = Limiter::by_table("10/min".parse()?, quotas).build();
     /// let policy = Policy::new(PolicyName::new("plan")?, plans)
-    ///     .key(|request: &Parts| request.headers.get("x-plan").cloned());
+    ///     .key(|request: &Parts| request.extensions.get::<Tenant>().map(|tenant| tenant.0.clone()));
     /// # let _ = policy;
     /// # Ok(())
     /// # }
