@@ -91,6 +91,8 @@ impl Hook {
     pub(crate) fn tell(&self, event: &Event<'_>) {
         #[cfg(feature = "tracing")]
         crate::trace::event(event);
+        #[cfg(feature = "metrics")]
+        crate::measure::event(event);
         if let Some(hook) = &self.0 {
             hook(event);
         }

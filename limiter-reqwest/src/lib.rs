@@ -8,6 +8,8 @@ mod error;
 mod event;
 pub mod learn;
 mod limits;
+#[cfg(feature = "metrics")]
+mod measure;
 mod middleware;
 mod obey;
 mod plan;

@@ -325,9 +325,8 @@ impl<S: Store> RateLimitLayer<S> {
         self.with(|settings| settings.wait = Some(limit).filter(|limit| !limit.is_zero()))
     }
 
-    /// Decides, counts and tells the [hook](Self::on_decision), but never refuses for a quota, and tells clients
-    /// nothing: to try limits out. Requests that are [blocked](Self::block), or whose key cannot be had, are refused
-    /// all the same.
+    /// Decides, counts and tells the [hook](Self::on_decision), but never refuses, and tells clients nothing: to try
+    /// limits out. A policy whose key cannot be had takes no part. Only a [block list](Self::block) is in force.
     ///
     /// The verdict is in the extensions of the requests, denials too.
     ///

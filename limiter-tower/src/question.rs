@@ -47,7 +47,7 @@ impl<S: Store> Question<S> {
             let key = match policy.key.key(head) {
                 Ok(Some(key)) => key,
                 Ok(None) => continue,
-                Err(_) if policy.is_shadow => {
+                Err(_) if policy.is_shadow || settings.is_shadow => {
                     settings.tell(|| Event::plain(Outcome::NoKey));
                     continue;
                 }

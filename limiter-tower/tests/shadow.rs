@@ -205,3 +205,14 @@ async fn a_shadow_policy_whose_key_cannot_be_had_refuses_nobody() {
     assert_eq!(send(&service, with_header("x-user", "ada")).await.status(), StatusCode::OK);
     assert_eq!(log.take(), ["no key ", "admitted now", "admitted now", "would admit planned"]);
 }
+
+#[tokio::test]
+async fn a_shadow_layer_refuses_nobody_for_want_of_a_key() {
+    let log = Log::default();
+    let layer = RateLimitLayer::new(limiter(&MemoryStore::new(), "planned", "9/h")).shadow();
+    let layer = layer.key(HeaderKey::new(HeaderName::from_static("x-user")).required());
+    let service = log.on(layer).layer(Ready::default());
+    assert_eq!(send(&service, request()).await.status(), StatusCode::OK);
+    assert_eq!(send(&service, with_header("x-user", "ada")).await.status(), StatusCode::OK);
+    assert_eq!(log.take(), ["no key ", "would admit default"]);
+}

@@ -33,7 +33,8 @@ impl FixedWindow {
     fn view(&self, state: &Counted, now: u64) -> View {
         let here = now / self.period;
         let index = here.max(state.index.min(here + 1));
-        let count = if state.index >= index { state.count } else { 0 };
+        // No take leaves more than twice the limit; what a damaged file holds must not overflow.
+        let count = if state.index >= index { state.count.min(2 * self.limit) } else { 0 };
         View { counted: Counted { index, count }, left: (index + 1) * self.period - now, ahead: state.index > index }
     }
 }
@@ -90,6 +91,15 @@ mod tests {
         assert!(!window.is_ahead(&state, 99));
         assert_eq!(window.wait(&state, 80, 1), 20); // pulled back to window 9
         assert!(window.is_ahead(&state, 80));
+    }
+
+    #[test]
+    fn a_damaged_state_is_a_window_in_debt() {
+        let window = FixedWindow::new(&Rate::new(3, Duration::from_micros(10)).unwrap());
+        let mut state = Counted { index: u64::MAX, count: u64::MAX };
+        assert!(window.wait(&state, 105, 3) > 0);
+        window.take(&mut state, 105, 3);
+        assert_eq!((window.in_use(&state, 105), window.level(&state, 105).remaining), (6, 0));
     }
 
     #[test]

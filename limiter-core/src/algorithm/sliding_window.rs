@@ -37,10 +37,12 @@ impl SlidingWindow {
         let here = now / self.period;
         let index = here.max(state.index.min(here + 1));
         let left = (index + 1) * self.period - now;
+        // No take leaves more than twice the limit; what a damaged file holds must not overflow.
+        let most = 2 * self.limit;
         let (count, previous) = if state.index >= index {
-            (state.count, state.previous)
+            (state.count.min(most), state.previous.min(most))
         } else if state.index + 1 == index {
-            (0, state.count)
+            (0, state.count.min(most))
         } else {
             (0, 0)
         };
@@ -121,6 +123,18 @@ impl Meter for SlidingWindow {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_damaged_state_is_a_window_in_debt() {
+        let window = SlidingWindow::new(&Rate::new(3, Duration::from_micros(10)).unwrap());
+        for index in [0, 9, 10, u64::MAX] {
+            let mut state = Counts { index, count: u64::MAX, previous: u64::MAX };
+            let wait = window.wait(&state, 105, 3);
+            assert_eq!(wait > 0, index >= 9, "{index}");
+            window.take(&mut state, 105, 3);
+            assert!(state.count <= 6 && state.previous <= 6, "{state:?}");
+        }
+    }
 
     #[test]
     fn the_previous_window_counts_by_the_part_still_inside() {
