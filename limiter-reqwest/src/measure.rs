@@ -3,7 +3,7 @@
 //! Labels are the host and what tells the cases apart, never a key or a path. Whoever asks many hosts may want to leave
 //! the host out, by a layer of its recorder.
 
-use crate::{Event, PauseReason};
+use crate::Event;
 use limiter_core::Error;
 use metrics::{counter, histogram};
 
@@ -19,7 +19,7 @@ pub(crate) fn event(event: &Event<'_>) {
                 .increment(1);
         }
         Event::Paused { pause, reason, .. } => {
-            histogram!("limiter_client_pause_seconds", "host" => host, "reason" => of_pause(reason))
+            histogram!("limiter_client_pause_seconds", "host" => host, "reason" => reason.to_string())
                 .record(pause.as_secs_f64());
         }
         Event::Resent { .. } => counter!("limiter_client_resent_total", "host" => host).increment(1),
@@ -27,10 +27,6 @@ pub(crate) fn event(event: &Event<'_>) {
             counter!("limiter_client_not_sent_total", "host" => host, "reason" => of_error(error)).increment(1);
         }
     }
-}
-
-fn of_pause(reason: &PauseReason) -> String {
-    reason.to_string()
 }
 
 fn of_error(error: &Error) -> &'static str {
@@ -48,6 +44,7 @@ fn of_error(error: &Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PauseReason;
     use metrics::{
         Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     };
