@@ -1,6 +1,9 @@
 //! What can be wrong with a file, and what a reboot does to it.
 
-use super::world::{Folder, at, quota, spawn_as, take, task};
+use super::{
+    support::program::copied_into,
+    world::{Folder, at, quota, spawn_as, take, task},
+};
 use limiter_core::{
     LocalStore, SharedStore, StoreError, StoreErrorKind, Timestamp,
     store::{Demand, Scope},
@@ -121,9 +124,8 @@ fn opened_by(command: Command, file: &Path) -> String {
 #[test]
 fn files_and_folders_without_the_right_to_write_are_told_apart() {
     let folder = Folder::new();
-    // Root may write anywhere, and is nobody for this test; a copy of this program lies where nobody may look.
-    let program = folder.path().join("program");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    // Root may write anywhere, and is nobody for this test.
+    let program = copied_into(folder.path());
     let nobody = || {
         let mut command = Command::new(&program);
         if rustix::process::geteuid().is_root() {

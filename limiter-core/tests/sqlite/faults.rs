@@ -2,7 +2,7 @@
 
 use crate::{
     folder::Folder,
-    support::block_on,
+    support::{block_on, program::copied_into},
     worker::{Task, Worker},
 };
 use limiter_core::{Error, KeyBuf, Limiter, SqliteStore, Store, StoreError, StoreErrorKind};
@@ -169,14 +169,8 @@ fn is_bound_by_permissions(test: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         return true;
     }
-    // The binary may lie where that user may not go.
     let folder = Folder::new();
-    let copy = folder.path().join("tests");
-    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-    for path in [folder.path(), &copy] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let mut again = Command::new(&copy);
+    let mut again = Command::new(copied_into(folder.path()));
     again.args(["--exact", test]).current_dir("/").uid(65534).gid(65534);
     let output = again.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
