@@ -1,5 +1,6 @@
 //! What is asked of a store.
 
+use super::{Basis, Grant, Term};
 use crate::{Quota, clock::Timestamp, quota::fnv};
 
 /// One part of a decision: so many units of a quota, for a key of a limiter.
@@ -31,13 +32,39 @@ pub struct Demand<'a> {
     pub quota: &'a Quota,
     /// The units asked for; 0 is a peek.
     pub cost: u64,
+    /// What it rests on, where a limiter made it; see [`Basis`].
+    pub(crate) term: Option<&'a Term>,
+    pub(crate) grant: Option<&'a Grant<'a>>,
 }
 
 impl<'a> Demand<'a> {
     /// `cost` units of `quota` for `key` of the limiter `scope`.
     #[must_use]
     pub fn new(scope: &'a Scope, key: &'a [u8], quota: &'a Quota, cost: u64) -> Self {
-        Self { scope, key, quota, cost }
+        Self { scope, key, quota, cost, term: None, grant: None }
+    }
+
+    /// The same under quotas that are in force for this `term`.
+    #[inline]
+    pub(crate) fn during(self, term: &'a Term) -> Self {
+        Self { term: Some(term), ..self }
+    }
+
+    /// The same about units that were granted.
+    pub(crate) fn granted(self, grant: &'a Grant<'a>) -> Self {
+        Self { grant: Some(grant), ..self }
+    }
+
+    /// Whether what the demand rests on still holds; see [`Basis`]. One from [`new`](Self::new) rests on nothing.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.term.is_some_and(Term::is_over) && !self.grant.is_some_and(|grant| grant.is_forgotten(self.key))
+    }
+
+    /// What the demand rests on, for where it is not at hand itself: on another thread, in a later step.
+    #[must_use]
+    pub fn basis(&self) -> Basis {
+        Basis::of(self)
     }
 }
 
@@ -69,6 +96,7 @@ impl Scope {
     }
 
     /// How often the limiter was restarted.
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
     pub(crate) fn start(&self) -> u64 {
         self.start
     }

@@ -25,29 +25,25 @@ pub struct Permit<S: Store> {
     waited: Duration,
     /// The place held among those at once; freed with the permit.
     slot: Option<Slot>,
-    /// How often the limiter had been restarted.
-    start: u64,
+    /// The limiter's count of resets before the units were asked for.
+    since: u64,
 }
 
 impl<S: Store> Permit<S> {
     #[inline(always)]
-    pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
-        let start = core.start();
-        Self { core, key, cost, decision, waited: Duration::ZERO, slot, start }
+    pub(crate) fn new(
+        core: Arc<Core<S>>,
+        key: KeyBuf,
+        cost: u64,
+        decision: Decision,
+        slot: Option<Slot>,
+        since: u64,
+    ) -> Self {
+        Self { core, key, cost, decision, waited: Duration::ZERO, slot, since }
     }
 
     pub(crate) fn after(self, waited: Duration) -> Self {
         Self { waited, ..self }
-    }
-
-    /// The permit of a check that began when the limiter had been restarted `start` times.
-    pub(crate) fn of_check(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: &Decision, start: u64) -> Self {
-        Self { core, key, cost, decision: decision.clone(), waited: Duration::ZERO, slot: None, start }
-    }
-
-    /// The same with a place held among those at once.
-    pub(super) fn holding(self, slot: Option<Slot>) -> Self {
-        Self { slot, ..self }
     }
 
     /// The decision that granted the units.
@@ -103,7 +99,7 @@ impl<S: Store> Permit<S> {
     /// The store's; the units then stay taken.
     pub async fn refund(self) -> Result<Decision, Error> {
         self.core
-            .adjust_granted(self.start, self.key.as_slice(), self.cost, Adjust::Refund { taken: self.decision.at() })
+            .adjust_granted(self.since, self.key.as_slice(), self.cost, Adjust::Refund { taken: self.decision.at() })
             .await
     }
 
@@ -144,10 +140,10 @@ impl<S: Store> Permit<S> {
     pub async fn settle(self, true_cost: u64) -> Result<Decision, Error> {
         let key = self.key.as_slice();
         if true_cost > self.cost {
-            self.core.adjust_granted(self.start, key, true_cost - self.cost, Adjust::Charge).await
+            self.core.adjust(key, true_cost - self.cost, Adjust::Charge).await
         } else {
             let adjust = Adjust::Refund { taken: self.decision.at() };
-            self.core.adjust_granted(self.start, key, self.cost - true_cost, adjust).await
+            self.core.adjust_granted(self.since, key, self.cost - true_cost, adjust).await
         }
     }
 
@@ -187,7 +183,7 @@ impl<S: Store> Permit<S> {
     /// The store's; the units then count from the grant.
     pub async fn restamp(self) -> Result<Decision, Error> {
         self.core
-            .adjust_granted(self.start, self.key.as_slice(), self.cost, Adjust::Restamp { taken: self.decision.at() })
+            .adjust_granted(self.since, self.key.as_slice(), self.cost, Adjust::Restamp { taken: self.decision.at() })
             .await
     }
 

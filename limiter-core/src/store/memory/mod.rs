@@ -121,30 +121,33 @@ impl MemoryStore {
 
     /// Decides on one key.
     #[inline(always)]
-    fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Decision {
+    fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Result<Decision, StoreError> {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.place(hash)]);
         let now = self.time(clock, &mut shard);
         if let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates())
             && let ([meter], Some(empty_at)) = (&meters[..], shard.bucket(hash, quota_id(demand.quota)))
         {
-            return decide_one(meter, rate, empty_at, now.at, demand.cost, mode);
+            return Ok(decide_one(meter, rate, empty_at, now.at, demand.cost, mode));
         }
         Self::any(&mut shard, hash, demand, now, mode)
     }
 
     /// [`one`](Self::one) whatever its state is; not inlined, so that a bucket's way stays short.
     #[inline(never)]
-    fn any(shard: &mut Shard, hash: u64, demand: &Demand<'_>, now: Now, mode: Mode) -> Decision {
+    fn any(shard: &mut Shard, hash: u64, demand: &Demand<'_>, now: Now, mode: Mode) -> Result<Decision, StoreError> {
         if let Some(state) = shard.state(hash, quota_id(demand.quota)) {
-            return decide(&mut [View { quota: demand.quota, state, cost: demand.cost }], now.at, mode);
+            return Ok(decide(&mut [View { quota: demand.quota, state, cost: demand.cost }], now.at, mode));
         }
         let mut loaded = shard.load(hash, demand, now.at);
+        if loaded.is_outdated {
+            return Err(StoreError::new(StoreErrorKind::Outdated));
+        }
         let view = View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost };
         let decision = decide(&mut [view], now.at, mode);
         let is_written = mode == Mode::Take && demand.cost > 0 && decision.could_fit();
         shard.store(hash, demand, loaded, now, is_written);
-        decision
+        Ok(decision)
     }
 
     /// Decides on several keys, with every shard they live in locked, in order, so that two calls never wait for each
@@ -175,6 +178,12 @@ impl MemoryStore {
             .zip(&hashes)
             .map(|(demand, &hash)| shards[shard_of(hash)].load(hash, demand, now.at))
             .collect();
+        if loaded.iter().any(|loaded| loaded.is_outdated) {
+            for ((demand, &hash), loaded) in demands.iter().zip(&hashes).zip(loaded) {
+                shards[shard_of(hash)].store(hash, demand, loaded, now, false); // as it was
+            }
+            return Err(StoreError::new(StoreErrorKind::Outdated));
+        }
         let new: SmallVec<[usize; 8]> = (0..demands.len()).filter(|&i| !loaded[i].was_found()).collect();
         let shared = new.iter().enumerate().find_map(|(nth, &i)| {
             let here = shard_of(hashes[i]);
@@ -245,14 +254,18 @@ impl MemoryStore {
         clock: Option<&dyn Clock>,
         is_written: bool,
         change: impl FnOnce(&mut KeyState, Timestamp) -> R,
-    ) -> R {
+    ) -> Result<R, StoreError> {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.place(hash)]);
         let now = self.time(clock, &mut shard);
         let mut loaded = shard.load(hash, demand, now.at);
+        if loaded.is_outdated || (is_written && !demand.holds()) {
+            shard.store(hash, demand, loaded, now, false); // as it was
+            return Err(StoreError::new(StoreErrorKind::Outdated));
+        }
         let result = change(&mut loaded.state, now.at);
         shard.store(hash, demand, loaded, now, is_written);
-        result
+        Ok(result)
     }
 
     /// The time, read under the lock of the shard.
@@ -314,21 +327,21 @@ impl LocalStore for MemoryStore {
     #[inline(always)]
     fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         match demands {
-            [demand] => Ok(self.one(demand, clock, Mode::Take)),
+            [demand] => self.one(demand, clock, Mode::Take),
             _ => self.several(demands, clock, Mode::Take),
         }
     }
 
     fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         match demands {
-            [demand] => Ok(self.one(demand, clock, Mode::Peek)),
+            [demand] => self.one(demand, clock, Mode::Peek),
             _ => self.several(demands, clock, Mode::Peek),
         }
     }
 
     fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         let Demand { quota, cost, .. } = demand;
-        Ok(self.with_key(&demand, clock, true, |state, now| state.adjust(quota, now, cost, adjust)))
+        self.with_key(&demand, clock, true, |state, now| state.adjust(quota, now, cost, adjust))
     }
 
     fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
@@ -355,7 +368,7 @@ impl LocalStore for MemoryStore {
     }
 
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
-        Some(self.with_key(&demand, clock, false, |state, now| (state.clone(), now)))
+        self.with_key(&demand, clock, false, |state, now| (state.clone(), now)).ok()
     }
 }
 
