@@ -66,6 +66,25 @@ fn a_permit_from_before_a_restart_returns_nothing_to_what_came_after() {
 }
 
 #[test]
+fn a_permit_of_a_handle_from_before_a_reset_returns_nothing() {
+    let limiter = frozen("10/min").build();
+    let key = limiter.for_key("k");
+    drop(key.acquire().blocking().unwrap()); // so that the next one goes the short way
+    for is_restart in [false, true] {
+        let old = key.acquire().cost(4).blocking().unwrap();
+        match is_restart {
+            false => limiter.reset("k").unwrap(),
+            true => limiter.restart(quota("10/min")),
+        }
+        limiter.check_n("k", 6).unwrap();
+        assert_eq!(support::block_on(old.refund()).unwrap().remaining(), 4);
+        let new = key.acquire().cost(4).blocking().unwrap();
+        assert_eq!(support::block_on(new.settle(1)).unwrap().remaining(), 3);
+        limiter.reset("k").unwrap();
+    }
+}
+
+#[test]
 fn a_decision_is_over_at_most_64_keys() {
     let limiter = frozen("10/min").build();
     let ask = |keys: u64| Limiter::all((0..keys).map(|key| limiter.on(key))).check();
@@ -91,7 +110,10 @@ fn a_quota_that_grows_under_many_threads_lets_in_exactly_the_largest_one() {
             }
         };
         thread::scope(|scope| {
-            scope.spawn(|| check(&|| limiter.check("k").unwrap()));
+            scope.spawn(|| {
+                let key = limiter.for_key("k");
+                check(&|| key.check().unwrap());
+            });
             scope.spawn(|| check(&|| Limiter::all([limiter.on("k")]).check().unwrap()));
             scope.spawn(|| check(&|| limiter.check("k").unwrap()));
             for limit in (20..=200).step_by(10) {

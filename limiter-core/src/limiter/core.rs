@@ -3,7 +3,7 @@
 use crate::{
     Clock, Decision, Error, KeyState, Quota, Timestamp,
     error::{StoreError, StoreErrorKind},
-    store::{Adjust, Demand, Grant, LocalStore, Resets, Scope, Store, Term},
+    store::{Adjust, Demand, Granted, LocalStore, Resets, Scope, Store, Term},
     sync::{
         Mutex, MutexGuard, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -156,6 +156,24 @@ impl<S: Store> Core<S> {
         self.jitter.mul_f64(random as f64 / f64::from(u32::MAX))
     }
 
+    /// The time that the first plan is in force.
+    pub(super) fn first_term(&self) -> &Term {
+        &self.plan.first.term
+    }
+
+    pub(super) fn first_scope(&self) -> &Scope {
+        &self.plan.first.scope
+    }
+
+    /// The quota of every key, where it is one and never was another.
+    #[inline]
+    pub(super) fn first_quota(&self) -> Option<&Quota> {
+        match (&self.plan.first.rule, self.plan.is_changed.load(Ordering::Acquire)) {
+            (Rule::One(quota), false) => Some(quota),
+            _ => None,
+        }
+    }
+
     pub(crate) fn clock(&self) -> Option<&dyn Clock> {
         self.clock.as_deref()
     }
@@ -211,10 +229,15 @@ impl<S: Store> Core<S> {
         Store::now(&self.store, self.clock()).await
     }
 
+    /// Whether [`now`](Self::now) needs no call.
+    pub(crate) fn knows_time(&self) -> bool {
+        self.store.is_local() || self.clock.is_some()
+    }
+
     /// [`now`](Self::now), without a call to a store that has answered lately, and with one for all who ask at once: for
     /// deadlines, late by a round trip.
     pub(crate) async fn roughly_now(&self) -> Result<Timestamp, StoreError> {
-        if self.store.is_local() || self.clock.is_some() {
+        if self.knows_time() {
             return self.now().await;
         }
         loop {
@@ -303,20 +326,20 @@ impl<S: Store> Core<S> {
         cost: u64,
         adjust: Adjust,
     ) -> Result<Decision, Error> {
-        let grant = Grant { resets: &self.resets, since };
+        let granted = Granted { resets: &self.resets, since };
         loop {
             let planned = self.planned(key);
             match adjust {
-                Adjust::Restamp { .. } if grant.is_forgotten(key) => {
+                Adjust::Restamp { .. } if granted.is_forgotten(key) => {
                     return self.adjust(key, cost, Adjust::Charge).await;
                 }
-                _ if grant.is_forgotten(key) => match self.peek_as(&planned, key, 0).await {
+                _ if granted.is_forgotten(key) => match self.peek_as(&planned, key, 0).await {
                     Some(answer) => return Ok(answer?),
                     None => continue,
                 },
                 _ => {}
             }
-            let demand = planned.demand(key, cost).granted(&grant);
+            let demand = planned.demand(key, cost).granted(&granted);
             let answer = Store::adjust(&self.store, demand, adjust, self.clock()).await;
             if !is_outdated(&answer, &[demand]) {
                 let decision = answer?;

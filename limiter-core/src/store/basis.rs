@@ -38,14 +38,15 @@ pub(crate) struct Term(Arc<AtomicBool>);
 
 /// Units asked for when `resets` counted `since`, and granted.
 #[derive(Clone, Copy)]
-pub(crate) struct Grant<'a> {
+pub(crate) struct Granted<'a> {
     pub(crate) resets: &'a Arc<Resets>,
     pub(crate) since: u64,
 }
 
 impl Basis {
     pub(super) fn of(demand: &Demand<'_>) -> Self {
-        let granted = demand.grant.map(|grant| (Arc::clone(grant.resets), grant.resets.hash(demand.key), grant.since));
+        let granted =
+            demand.granted.map(|granted| (Arc::clone(granted.resets), granted.resets.hash(demand.key), granted.since));
         Self { term: demand.term.cloned(), granted }
     }
 
@@ -73,7 +74,7 @@ impl Term {
     }
 }
 
-impl Grant<'_> {
+impl Granted<'_> {
     /// Whether a reset has forgotten the units of `key`.
     #[inline]
     pub(crate) fn is_forgotten(&self, key: &[u8]) -> bool {
@@ -93,8 +94,8 @@ impl fmt::Debug for Term {
     }
 }
 
-impl fmt::Debug for Grant<'_> {
+impl fmt::Debug for Granted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("since", &self.since).finish_non_exhaustive()
+        f.debug_struct("Granted").field("since", &self.since).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! What is asked of a store.
 
-use super::{Basis, Grant, Term};
+use super::{Basis, Granted, Place, Term};
 use crate::{Quota, clock::Timestamp, quota::fnv};
 
 /// One part of a decision: so many units of a quota, for a key of a limiter.
@@ -32,16 +32,24 @@ pub struct Demand<'a> {
     pub quota: &'a Quota,
     /// The units asked for; 0 is a peek.
     pub cost: u64,
+    /// Where the store expects the key, where it has been asked.
+    pub(crate) place: Option<&'a Place>,
     /// What it rests on, where a limiter made it; see [`Basis`].
     pub(crate) term: Option<&'a Term>,
-    pub(crate) grant: Option<&'a Grant<'a>>,
+    pub(crate) granted: Option<&'a Granted<'a>>,
 }
 
 impl<'a> Demand<'a> {
     /// `cost` units of `quota` for `key` of the limiter `scope`.
     #[must_use]
     pub fn new(scope: &'a Scope, key: &'a [u8], quota: &'a Quota, cost: u64) -> Self {
-        Self { scope, key, quota, cost, term: None, grant: None }
+        Self { scope, key, quota, cost, place: None, term: None, granted: None }
+    }
+
+    /// The same of a key whose place in the store is known.
+    #[inline]
+    pub(crate) fn at(self, place: &'a Place) -> Self {
+        Self { place: Some(place), ..self }
     }
 
     /// The same under quotas that are in force for this `term`.
@@ -51,14 +59,14 @@ impl<'a> Demand<'a> {
     }
 
     /// The same about units that were granted.
-    pub(crate) fn granted(self, grant: &'a Grant<'a>) -> Self {
-        Self { grant: Some(grant), ..self }
+    pub(crate) fn granted(self, granted: &'a Granted<'a>) -> Self {
+        Self { granted: Some(granted), ..self }
     }
 
     /// Whether what the demand rests on still holds; see [`Basis`]. One from [`new`](Self::new) rests on nothing.
     #[must_use]
     pub fn holds(&self) -> bool {
-        !self.term.is_some_and(Term::is_over) && !self.grant.is_some_and(|grant| grant.is_forgotten(self.key))
+        !self.term.is_some_and(Term::is_over) && !self.granted.is_some_and(|granted| granted.is_forgotten(self.key))
     }
 
     /// What the demand rests on, for where it is not at hand itself: on another thread, in a later step.
