@@ -122,7 +122,7 @@ impl<S: LocalStore> KeyLimiter<S> {
         match self.demand(cost) {
             Some(demand) if core.queues.waiting() == 0 => {
                 fits(demand.quota, cost)?;
-                let answer = core.store.take(&[demand], core.clock());
+                let answer = core.store.take(std::slice::from_ref(&demand), core.clock());
                 answer.or_else(|error| core.take_again(&demand, error))
             }
             _ => self.limiter.check_n(&self.key, cost),

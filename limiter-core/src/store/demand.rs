@@ -64,6 +64,7 @@ impl<'a> Demand<'a> {
     }
 
     /// Whether what the demand rests on still holds; see [`Basis`]. One from [`new`](Self::new) rests on nothing.
+    #[inline]
     #[must_use]
     pub fn holds(&self) -> bool {
         !self.term.is_some_and(Term::is_over) && !self.granted.is_some_and(|granted| granted.is_forgotten(self.key))

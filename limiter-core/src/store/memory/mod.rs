@@ -130,24 +130,24 @@ impl MemoryStore {
         {
             return Ok(decide_one(meter, rate, empty_at, now.at, demand.cost, mode));
         }
-        Self::any(&mut shard, hash, demand, now, mode)
+        if !demand.holds() {
+            return Err(outdated());
+        }
+        Ok(Self::any(&mut shard, hash, demand, now, mode))
     }
 
     /// [`one`](Self::one) whatever its state is; not inlined, so that a bucket's way stays short.
     #[inline(never)]
-    fn any(shard: &mut Shard, hash: u64, demand: &Demand<'_>, now: Now, mode: Mode) -> Result<Decision, StoreError> {
+    fn any(shard: &mut Shard, hash: u64, demand: &Demand<'_>, now: Now, mode: Mode) -> Decision {
         if let Some(state) = shard.state(hash, quota_id(demand.quota)) {
-            return Ok(decide(&mut [View { quota: demand.quota, state, cost: demand.cost }], now.at, mode));
+            return decide(&mut [View { quota: demand.quota, state, cost: demand.cost }], now.at, mode);
         }
         let mut loaded = shard.load(hash, demand, now.at);
-        if loaded.is_outdated {
-            return Err(StoreError::new(StoreErrorKind::Outdated));
-        }
         let view = View { quota: demand.quota, state: &mut loaded.state, cost: demand.cost };
         let decision = decide(&mut [view], now.at, mode);
         let is_written = mode == Mode::Take && demand.cost > 0 && decision.could_fit();
         shard.store(hash, demand, loaded, now, is_written);
-        Ok(decision)
+        decision
     }
 
     /// Decides on several keys, with every shard they live in locked, in order, so that two calls never wait for each
@@ -172,18 +172,14 @@ impl MemoryStore {
         if let Some(decision) = Self::buckets(demands, |i| shard_of(hashes[i]), &hashes, &mut shards, now.at, mode) {
             return Ok(decision);
         }
-
+        if !demands.iter().all(Demand::holds) {
+            return Err(outdated());
+        }
         let mut loaded: SmallVec<[Loaded; 8]> = demands
             .iter()
             .zip(&hashes)
             .map(|(demand, &hash)| shards[shard_of(hash)].load(hash, demand, now.at))
             .collect();
-        if loaded.iter().any(|loaded| loaded.is_outdated) {
-            for ((demand, &hash), loaded) in demands.iter().zip(&hashes).zip(loaded) {
-                shards[shard_of(hash)].store(hash, demand, loaded, now, false); // as it was
-            }
-            return Err(StoreError::new(StoreErrorKind::Outdated));
-        }
         let new: SmallVec<[usize; 8]> = (0..demands.len()).filter(|&i| !loaded[i].was_found()).collect();
         let shared = new.iter().enumerate().find_map(|(nth, &i)| {
             let here = shard_of(hashes[i]);
@@ -258,11 +254,10 @@ impl MemoryStore {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.shard_of(hash)]);
         let now = self.time(clock, &mut shard);
-        let mut loaded = shard.load(hash, demand, now.at);
-        if loaded.is_outdated || (is_written && !demand.holds()) {
-            shard.store(hash, demand, loaded, now, false); // as it was
-            return Err(StoreError::new(StoreErrorKind::Outdated));
+        if !demand.holds() {
+            return Err(outdated());
         }
+        let mut loaded = shard.load(hash, demand, now.at);
         let result = change(&mut loaded.state, now.at);
         shard.store(hash, demand, loaded, now, is_written);
         Ok(result)
@@ -396,6 +391,12 @@ impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore").field("usage", &self.usage()).finish()
     }
+}
+
+/// The answer to a demand that no longer holds: asked under the locks, before anything but a bucket under its own quota.
+#[cold]
+fn outdated() -> StoreError {
+    StoreError::new(StoreErrorKind::Outdated)
 }
 
 /// A shard's state is valid at every step a panic could cut short.

@@ -61,11 +61,8 @@ pub(super) struct Now {
 }
 
 /// A key's state, on its way through a decision.
-#[derive(Default)]
 pub(super) struct Loaded {
     pub(super) state: KeyState,
-    /// What the demand rests on has changed: there is nothing to be decided on.
-    pub(super) is_outdated: bool,
     /// The slot it was moved out of.
     found: Option<usize>,
     /// What it was when it was taken over from a shared state.
@@ -146,25 +143,21 @@ impl Shard {
     }
 
     /// The state of a key under the demand's quota: its own, or that of the overflow it may have written to, or fresh.
-    /// One made under another quota stays where it is if the demand no longer holds.
     #[inline]
     pub(super) fn load(&mut self, hash: u64, demand: &Demand<'_>, now: Timestamp) -> Loaded {
         let id = quota_id(demand.quota);
         if let Some(index) = self.slots.find_bucket_index(hash, |slot| slot.hash == hash)
             && let Some(slot) = self.slots.get_bucket_mut(index)
         {
-            let of = slot.quota();
+            let (of, state) = (slot.quota(), slot.take());
             if of == id {
-                return Loaded { state: slot.take(), found: Some(index), ..Loaded::default() };
+                return Loaded { state, found: Some(index), shared: None, before: None };
             }
-            if !demand.holds() {
-                return Loaded { is_outdated: true, ..Loaded::default() };
-            }
-            let state = slot.take();
             let carried = self.changed(of, &state, demand.quota, now);
-            return Loaded { state: carried, found: Some(index), before: Some((of, state)), ..Loaded::default() };
+            return Loaded { state: carried, found: Some(index), shared: None, before: Some((of, state)) };
         }
-        if self.overflow.is_empty() { Loaded::default() } else { self.inherited(hash, demand, now) }
+        let shared = if self.overflow.is_empty() { None } else { self.inherited(hash, demand, now) };
+        Loaded { state: shared.clone().unwrap_or_default(), found: None, shared, before: None }
     }
 
     /// Keeps a state that [`load`](Self::load) gave, and says whether a decision or an adjustment wrote to it. A key that was not there and still has nothing to keep gets no
@@ -235,21 +228,17 @@ impl Shard {
     /// What a key without a slot may owe: the strictest of the shared states it may have written to, as seen under its
     /// quota now.
     #[cold]
-    fn inherited(&mut self, hash: u64, demand: &Demand<'_>, now: Timestamp) -> Loaded {
+    fn inherited(&mut self, hash: u64, demand: &Demand<'_>, now: Timestamp) -> Option<KeyState> {
         let own = Way::of(hash, demand);
         self.overflow.retain(|_, (state, quota)| !state.is_idle(quota, now));
         let mine = self.overflow.iter().filter(|(way, _)| way.scope == own.scope && way.way == own.way);
-        if mine.clone().any(|(way, _)| way.quota != own.quota) && !demand.holds() {
-            return Loaded { is_outdated: true, ..Loaded::default() };
-        }
         let seen =
             mine.map(
                 |(way, (state, quota))| {
                     if way.quota == own.quota { state.clone() } else { state.carried_over(quota, demand.quota, now) }
                 },
             );
-        let shared = seen.min_by_key(|state| state.remaining(demand.quota, now));
-        Loaded { state: shared.clone().unwrap_or_default(), shared, ..Loaded::default() }
+        seen.min_by_key(|state| state.remaining(demand.quota, now))
     }
 
     /// Whether `keys` more keys find a slot each, after the idle ones have made room.
