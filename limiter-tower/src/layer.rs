@@ -242,8 +242,8 @@ impl<S: Store> RateLimitLayer<S> {
         self.with_answers(|answers| answers.by = Arc::new(answer))
     }
 
-    /// Adds a random part of `most` to each denial's `Retry-After`, so that those who were denied together do not come
-    /// again together; none by default.
+    /// Adds a random part of `most` to each `Retry-After`, so that those who were denied together do not come again
+    /// together; none by default.
     ///
     /// It only ever adds, so that who waits as told is still admitted. The `t` of the `RateLimit` field stays as it is.
     ///
@@ -416,7 +416,7 @@ impl<S: Store> RateLimitLayer<S> {
         self.with_failing(|failing| Failing::new(failing.then, failing.budget, breaker))
     }
 
-    fn with_failing(self, change: impl FnOnce(&Failing) -> Failing) -> Self {
+    pub(crate) fn with_failing(self, change: impl FnOnce(&Failing) -> Failing) -> Self {
         self.with(|settings| settings.failing = Arc::new(change(&settings.failing)))
     }
 

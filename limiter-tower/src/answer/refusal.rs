@@ -103,8 +103,8 @@ impl<'a> Refusal<'a> {
         self.reason.status()
     }
 
-    /// The wait after which the request is admitted, as `Retry-After` says: whole seconds, at least 1, jitter included.
-    /// `None` where nobody can say, or waiting is no use.
+    /// The wait after which the request is admitted, or a store that failed is asked again, as `Retry-After` says: whole
+    /// seconds, at least 1, jitter included. `None` where nobody can say, or waiting is no use.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after_seconds.map(Duration::from_secs)
