@@ -25,7 +25,7 @@ pub enum StoreFailure {
     /// of a [`Breaker`]'s pause; where there is none, nobody can say.
     #[default]
     Refuse,
-    /// It passes unlimited, without header fields and without a [`Verdict`](crate::Verdict) in its extensions.
+    /// It passes unlimited, without header fields; the [`Verdict`](crate::Verdict) in its extensions says so.
     Allow,
     /// It is decided on in this process's memory: the same policies, keys and costs, all or nothing as ever.
     ///

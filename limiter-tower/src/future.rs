@@ -88,8 +88,9 @@ where
     match ruling {
         Ruling::Refuse(refused) => ResponseFuture::own(answers.to(&head, &refused)),
         Ruling::Pass(Pass { verdict, is_told, held }) => {
-            if let Some(verdict) = &verdict {
-                head.extensions.insert(verdict.clone());
+            match &verdict {
+                Some(verdict) => drop(head.extensions.insert(verdict.clone())),
+                None => Verdict::leave_unlimited(&mut head.extensions),
             }
             let held = held.used(); // also where the call panics: a request that can bring that about is not free
             let future = service.call(Request::from_parts(head, body));

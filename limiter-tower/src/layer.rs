@@ -263,6 +263,7 @@ impl<S: Store> RateLimitLayer<S> {
     }
 
     /// Lets requests of this kind pass as if there were no layer: health checks, allow lists. Called again, those too.
+    /// The [`Verdict`](crate::Verdict) in their extensions says that they are unlimited.
     ///
     /// ```
     /// use limiter_core::Limiter;

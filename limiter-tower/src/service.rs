@@ -6,6 +6,7 @@ use crate::{
     layer::Settings,
     question::Question,
     ruling::Refused,
+    verdict::Verdict,
 };
 use http::{Request, Response, request::Parts};
 use limiter_core::{MemoryStore, Store};
@@ -83,13 +84,14 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let settings = &self.settings;
         if settings.is_blocked(&head) {
             settings.tell(|| Event::plain(Outcome::Forbidden));
             return ResponseFuture::own(settings.answers.to(&head, &Refused::Forbidden));
         }
         if settings.is_skipped(&head) {
+            Verdict::leave_unlimited(&mut head.extensions);
             return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
         }
         let question = match Question::new(settings, &head) {
