@@ -116,8 +116,9 @@ impl<S: Store> RateLimitLayer<S> {
     /// ```
     ///
     /// # Errors
-    /// [`PolicyError`] where the limiters have different stores, two policies have one name, two limiters have one
-    /// name, or there are 64 policies already.
+    /// [`PolicyError`] where the limiters have different stores, two policies have one name or would be announced by one,
+    /// two limiters have one name, or there are 64 policies already. Of quotas by key, and of those that are changed later,
+    /// the names cannot be checked here.
     pub fn policy(self, policy: Policy<S>) -> Result<Self, PolicyError> {
         PolicyError::check(self.0.policies.iter().map(|listed| &listed.policy), &policy)?;
         Ok(self.with(|settings| {
@@ -163,7 +164,7 @@ impl<S: Store> RateLimitLayer<S> {
     }
 
     /// The name of the layer's first policy in header fields and problem bodies; `default` by default. A name that
-    /// another of its policies has is not taken.
+    /// another of its policies has, or is announced by, is not taken.
     ///
     /// Every policy of a response needs its own name, so layers around one another should not share one. A quota of
     /// several rates is one policy a rate, told apart by the period: `default-1s`, `default-1h`.
@@ -179,8 +180,9 @@ impl<S: Store> RateLimitLayer<S> {
     /// # }
     /// ```
     pub fn policy_name(self, name: PolicyName) -> Self {
-        let is_taken = self.0.policies.iter().skip(1).any(|listed| *listed.policy.name() == name);
-        if is_taken { self } else { self.with_first(|policy| policy.named(name)) }
+        let Some((first, others)) = self.0.policies.split_first() else { return self };
+        let named = first.policy.clone().named(name);
+        if named.is_told_from(others.iter().map(|listed| &listed.policy)) { self.with_first(|_| named) } else { self }
     }
 
     /// The generations of header fields to send, on admissions and denials; the newest by default, none with

@@ -2,7 +2,7 @@
 
 use crate::{
     FieldSet, PolicyName,
-    announced::AnnouncedByQuota,
+    announced::{AnnouncedByQuota, same_name},
     key::{Global, KeyExtractor},
     outcome::Rules,
 };
@@ -290,6 +290,20 @@ impl<S: Store> Policy<S> {
         builder.name(self.limiter.name()).store(store.clone()).build()
     }
 
+    /// A name that clients would be told both this one and `other` by, under the quotas that are known.
+    fn same_name(&self, other: &Self) -> Option<PolicyName> {
+        let quotas = |policy: &Self| [policy.limiter.quota(), policy.local_quota.clone()];
+        let (own, others) = (quotas(self), quotas(other));
+        let [own, others] = [&own, &others].map(|quotas| quotas.iter().flatten().collect::<Vec<_>>());
+        let is_told = !self.is_shadow && !other.is_shadow;
+        same_name((&self.name, &own), (&other.name, &others)).filter(|_| is_told)
+    }
+
+    /// Whether clients can tell it from all of `those`.
+    pub(crate) fn is_told_from<'a>(&self, mut those: impl Iterator<Item = &'a Self>) -> bool {
+        those.all(|other| other.name != self.name && other.same_name(self).is_none())
+    }
+
     pub(crate) fn named(self, name: PolicyName) -> Self {
         Self { name, ..self }
     }
@@ -360,6 +374,16 @@ pub enum PolicyError {
         /// The name.
         name: PolicyName,
     },
+    /// Clients would be told a rate of the one policy and a rate of the other by the same name: a quota of several rates
+    /// is announced by its policy's name and each period, as `api-1s` and `api-1h`.
+    SameAnnouncedName {
+        /// The policy that the layer had.
+        first: PolicyName,
+        /// The one that is refused.
+        second: PolicyName,
+        /// The name of both rates.
+        name: PolicyName,
+    },
     /// The limiters of the two policies have one name, under which both would count in the same states.
     SameLimiterName {
         /// The policy that the layer had.
@@ -391,6 +415,9 @@ impl PolicyError {
             if first == second {
                 return Err(Self::SameName { name: first });
             }
+            if let Some(name) = policy.same_name(added) {
+                return Err(Self::SameAnnouncedName { first, second, name });
+            }
             if !policy.limiter.store().is_same(added.limiter.store()) {
                 return Err(Self::SeveralStores { first, second });
             }
@@ -414,6 +441,11 @@ impl fmt::Display for PolicyError {
             Self::SameName { name } => {
                 write!(f, "two policies of a layer have the name \"{name}\": clients tell them apart by it, change one")
             }
+            Self::SameAnnouncedName { first, second, name } => write!(
+                f,
+                "policies \"{first}\" and \"{second}\" would both be announced as \"{name}\": each of several rates is \
+                 by its policy's name and its period; change one of the names"
+            ),
             Self::SameLimiterName { first, second, limiter } => write!(
                 f,
                 "the limiters of policies \"{first}\" and \"{second}\" have one name, {limiter:?}, and would count each \
