@@ -19,11 +19,11 @@ use tower_layer::Layer;
 ///
 /// ```
 /// use limiter_core::Limiter;
-/// use limiter_tower::{HeaderKey, PolicyName, RateLimitLayer};
+/// use limiter_tower::{ExtensionKey, PolicyName, RateLimitLayer};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let layer = RateLimitLayer::new(Limiter::parse("10/s, 1000/h")?)
-///     .key(HeaderKey::new(http::header::AUTHORIZATION))
+///     .key(ExtensionKey::<u64>::new()) // the user whom a layer further out has signed in
 ///     .cost(|request| if request.uri.path().starts_with("/export") { 5 } else { 1 })
 ///     .policy_name(PolicyName::new("api")?);
 /// # let _ = layer;

@@ -18,7 +18,7 @@ use std::{error::Error, fmt, sync::Arc};
 /// ```
 /// use http::request::Parts;
 /// use limiter_core::{Limiter, MemoryStore};
-/// use limiter_tower::{HeaderKey, Policy, PolicyName, RateLimitLayer};
+/// use limiter_tower::{ExtensionKey, Policy, PolicyName, RateLimitLayer};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = MemoryStore::new();
@@ -26,7 +26,7 @@ use std::{error::Error, fmt, sync::Arc};
 ///     Ok(Limiter::builder(quota.parse()?).name(name).store(store.clone()).build())
 /// };
 /// let by_user = Policy::new(PolicyName::new("user")?, limiter("user", "10/s, 1000/h")?)
-///     .key(HeaderKey::new(http::header::AUTHORIZATION));
+///     .key(ExtensionKey::<u64>::new()); // whom a layer further out has signed in
 /// let exports = Policy::new(PolicyName::new("exports")?, limiter("exports", "2/min")?)
 ///     .when(|request| request.uri.path().starts_with("/export"));
 /// let layer = RateLimitLayer::new(by_user).policy(exports)?;

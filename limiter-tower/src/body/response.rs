@@ -22,10 +22,10 @@ use tower_service::Service;
 ///
 /// ```
 /// use bytes::Bytes;
-/// use http::{Request, Response, header::AUTHORIZATION};
+/// use http::{Request, Response};
 /// use http_body_util::{BodyExt, Full};
 /// use limiter_core::Limiter;
-/// use limiter_tower::{HeaderKey, ThrottleResponseBodyLayer};
+/// use limiter_tower::{ExtensionKey, ThrottleResponseBodyLayer};
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -33,9 +33,9 @@ use tower_service::Service;
 /// let file = service_fn(|_: Request<()>| async {
 ///     Ok::<_, std::io::Error>(Response::new(Full::new(Bytes::from_static(b"thirteen byte"))))
 /// });
-/// // A megabyte a second for each user, however many downloads they share it among.
+/// // A megabyte a second for each user that a layer further out has signed in, however many downloads share it.
 /// let limiter = Limiter::parse("1000000/s burst 65536")?;
-/// let downloads = ThrottleResponseBodyLayer::new(limiter).key(HeaderKey::new(AUTHORIZATION));
+/// let downloads = ThrottleResponseBodyLayer::new(limiter).key(ExtensionKey::<u64>::new().optional());
 /// let response = ServiceBuilder::new().layer(downloads).service(file).oneshot(Request::new(())).await?;
 /// assert_eq!(response.into_body().collect().await?.to_bytes().len(), 13);
 /// # Ok(())
