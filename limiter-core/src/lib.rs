@@ -34,7 +34,8 @@ pub use store::SharedStore;
 pub use store::SqliteStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};
 pub use wait::{
-    Acquire, AcquireAll, AcquireAllFuture, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture, block_on,
+    Acquire, AcquireAll, AcquireAllFuture, AcquireFuture, Charge, Permit, Place, Sleep, ThreadTimer, WrappedFuture,
+    block_on,
 };
 #[cfg(feature = "futures")]
 pub use wait::{LimitedSink, LimitedStream};

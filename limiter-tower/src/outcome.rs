@@ -2,7 +2,7 @@
 
 use crate::{failure::within, verdict::Verdict};
 use http::{Response, StatusCode, response::Parts};
-use limiter_core::{Decision, Error, Permit, Store};
+use limiter_core::{Decision, Error, Permit, Place, Store};
 use smallvec::SmallVec;
 use std::{
     future::Future,
@@ -92,7 +92,7 @@ impl<S: Store> Held for Permits<S> {
                 calls.push((Some(place), Box::pin(within(self.budget, permit.settle(true_cost)))));
             }
         }
-        Settling { calls, settled: Vec::new() }
+        Settling { calls, ..Settling::default() }
     }
 
     fn give_back(self: Box<Self>) {
@@ -109,14 +109,33 @@ struct WithShadow {
 impl Held for WithShadow {
     fn settle(self: Box<Self>, response: &Parts) -> Settling {
         let mut settling = self.told.map_or_else(Settling::default, |told| told.settle(response));
-        let shadow = self.shadow.settle(response).calls.into_iter();
-        settling.calls.extend(shadow.map(|(_, call)| (None, call)));
+        let shadow = self.shadow.settle(response);
+        settling.calls.extend(shadow.calls.into_iter().map(|(_, call)| (None, call)));
+        settling.places.extend(shadow.places);
         settling
     }
 
     fn give_back(self: Box<Self>) {
         self.told.into_iter().for_each(Held::give_back);
         self.shadow.give_back();
+    }
+}
+
+/// What is held of policies, and the places among those that may be at work at once.
+struct AtWork {
+    held: Option<Box<dyn Held>>,
+    places: Vec<Place>,
+}
+
+impl Held for AtWork {
+    fn settle(self: Box<Self>, response: &Parts) -> Settling {
+        let mut settling = self.held.map_or_else(Settling::default, |held| held.settle(response));
+        settling.places = self.places;
+        settling
+    }
+
+    fn give_back(self: Box<Self>) {
+        self.held.into_iter().for_each(Held::give_back);
     }
 }
 
@@ -130,10 +149,18 @@ impl Granted {
     }
 
     /// With what a shadow policy took.
-    pub(crate) fn beside(&mut self, shadow: Option<Box<dyn Held>>) {
-        if let Some(shadow) = shadow {
+    pub(crate) fn beside(&mut self, shadow: Self) {
+        if let Some(shadow) = shadow.used() {
             self.0 = Some(Box::new(WithShadow { told: self.0.take(), shadow }));
         }
+    }
+
+    /// With places that are held until the response is there.
+    pub(crate) fn keep(mut self, places: Vec<Place>) -> Self {
+        if !places.is_empty() {
+            self.0 = Some(Box::new(AtWork { held: self.0.take(), places }));
+        }
+        self
     }
 
     /// It is passed on now.
@@ -155,6 +182,8 @@ impl Drop for Granted {
 pub(crate) struct Settling {
     calls: Vec<Call>,
     settled: Vec<(usize, Decision)>,
+    /// Held until all is put right.
+    places: Vec<Place>,
 }
 
 /// A policy's place, where clients are told of it, and what is left of it then.
@@ -174,6 +203,7 @@ impl Settling {
         if !self.calls.is_empty() {
             return Poll::Pending;
         }
+        self.places.clear();
         if let Some(verdict) = verdict {
             verdict.settled(std::mem::take(&mut self.settled));
         }

@@ -52,9 +52,10 @@ pub(crate) type When = dyn Fn(&Parts) -> bool + Send + Sync;
 impl<S: Store> Policy<S> {
     /// All requests together under the limiter's quota, each of them one unit, until the other settings say otherwise.
     ///
-    /// The name is what clients are told; the limiter's own name is that of its states in the store. Its
-    /// [`at_once`](limiter_core::LimiterBuilder::at_once) does not bound the requests of a layer, which are not all acquired:
-    /// a concurrency limit inside of the layer does.
+    /// The name is what clients are told; the limiter's own name is that of its states in the store. Where it bounds how
+    /// many are at work [at once](limiter_core::LimiterBuilder::at_once), a request of a key is from its admission until its
+    /// response's head is there, or it is dropped; one more waits, with [`wait_up_to`](crate::RateLimitLayer::wait_up_to), or
+    /// is refused with 429. In a shadow policy that counts as a denial.
     pub fn new(name: PolicyName, limiter: Limiter<S>) -> Self {
         Self {
             name,

@@ -9,7 +9,7 @@ use crate::{
     verdict::Verdict,
 };
 use http::request::Parts;
-use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Store};
+use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Place, Store};
 use smallvec::SmallVec;
 use std::{sync::Arc, time::Duration};
 
@@ -85,6 +85,22 @@ impl<S: Store> Group<S> {
             listed.policy.limiter.with_quota_of(&part.key, |quota| listed.announced.of(quota))
         };
         self.parts.iter().map(announced).collect()
+    }
+
+    /// A place of each policy's key, where its limiter bounds how many are at work at once.
+    pub(crate) fn places(&self, settings: &Settings<S>) -> Result<Vec<Place>, Error> {
+        let mut places = Vec::new(); // which nothing is allocated for unless there is one
+        for (at, part) in self.parts.iter().enumerate() {
+            let limiter = settings.limiter(part);
+            if part.cost > 0 && limiter.at_once().is_some() {
+                let place = limiter.place(&part.key).map_err(|error| match error {
+                    Error::TooManyAtOnce { most, .. } => Error::TooManyAtOnce { most, part: Some(at) },
+                    other => other,
+                });
+                places.push(place?);
+            }
+        }
+        Ok(places)
     }
 
     /// The decision of a store in this process, where neither call ever blocks.

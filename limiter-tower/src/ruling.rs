@@ -5,12 +5,12 @@ use crate::{
     announced::Announced,
     event::{Event, Outcome},
     layer::Settings,
-    outcome::{Granted, Held},
+    outcome::Granted,
     question::{Group, Question},
     trace,
     verdict::Verdict,
 };
-use limiter_core::{Decision, Error, Store};
+use limiter_core::{Decision, Error, Place, Store};
 use smallvec::SmallVec;
 use std::{
     sync::Arc,
@@ -47,14 +47,26 @@ pub(crate) struct Pass {
     pub(crate) held: Granted,
 }
 
+/// What was decided on a group, with its places among those that may be at work at once.
+struct Decided {
+    answer: Result<Decision, Error>,
+    places: Vec<Place>,
+}
+
+impl From<Error> for Decided {
+    fn from(error: Error) -> Self {
+        Self { answer: Err(error), places: Vec::new() }
+    }
+}
+
 impl<S: Store> Settings<S> {
     /// The ruling where the store is in this process; `None` where the request is to [wait](Self::rule_waiting).
     pub(crate) fn rule_now(&self, question: &Question<S>) -> Option<Ruling> {
         let mut ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
             Some(group) => {
-                let decided = group.decide_now(self);
-                if self.waits() && decided.as_ref().is_ok_and(|denial| self.may_wait(denial)) {
+                let decided = self.decide_now(group);
+                if self.may_wait(&decided) {
                     return None;
                 }
                 self.conclude(group, decided)
@@ -62,8 +74,7 @@ impl<S: Store> Settings<S> {
         };
         if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                let verdict = self.tell_shadow(shadow, shadow.decide_now(self));
-                pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref()));
+                self.pass_shadow(pass, shadow, self.decide_now(shadow));
             }
         }
         Some(ruling)
@@ -86,7 +97,7 @@ impl<S: Store> Settings<S> {
         if !self.is_local() {
             // What waits for the store alone is not a wait for a turn, and has but the store's time.
             let decided = self.ask(group).await;
-            if !decided.as_ref().is_ok_and(|denial| self.may_wait(denial)) {
+            if !self.may_wait(&decided) {
                 return self.pass_shadows(self.conclude(group, decided), &question).await;
             }
         }
@@ -102,7 +113,7 @@ impl<S: Store> Settings<S> {
             Err(Error::WaitTooLong { .. } | Error::TimedOut { .. } | Error::QueueFull { .. }) => {
                 self.conclude(group, self.ask(group).await)
             }
-            Err(error) => self.conclude(group, Err(error)),
+            Err(error) => self.conclude(group, error.into()),
         };
         self.pass_shadows(ruling, &question).await
     }
@@ -110,24 +121,47 @@ impl<S: Store> Settings<S> {
     async fn pass_shadows(&self, mut ruling: Ruling, question: &Question<S>) -> Ruling {
         if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                let verdict = self.tell_shadow(shadow, self.ask(shadow).await);
-                pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref()));
+                self.pass_shadow(pass, shadow, self.ask(shadow).await);
             }
         }
         ruling
     }
 
-    /// What a shadow took of a request that it would have admitted: its rules for outcomes count as in earnest.
-    fn held_in_shadow(&self, group: &Group<S>, verdict: Option<&Verdict>) -> Option<Box<dyn Held>> {
-        verdict.filter(|verdict| verdict.allowed()).and_then(|verdict| group.held(self, verdict.decision()))
+    /// Tells what a shadow would have made of a request, and keeps what it took of one that it would have admitted: its
+    /// rules for outcomes count as in earnest.
+    fn pass_shadow(&self, pass: &mut Pass, shadow: &Group<S>, decided: Decided) {
+        let Decided { answer, places } = decided;
+        let verdict = self.tell_shadow(shadow, answer);
+        pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref(), places));
+    }
+
+    /// What a shadow took of a request that it would have admitted.
+    fn held_in_shadow(&self, group: &Group<S>, verdict: Option<&Verdict>, places: Vec<Place>) -> Granted {
+        match verdict.filter(|verdict| verdict.allowed()) {
+            Some(verdict) => Granted::new(group.held(self, verdict.decision())).keep(places),
+            None => Granted::default(),
+        }
+    }
+
+    /// The decision of a store in this process.
+    fn decide_now(&self, group: &Group<S>) -> Decided {
+        match group.places(self) {
+            Ok(places) => Decided { answer: group.decide_now(self), places },
+            Err(error) => error.into(),
+        }
     }
 
     /// The decision of a store, unless it fails.
-    async fn ask(&self, group: &Group<S>) -> Result<Decision, Error> {
-        match self.is_local() {
+    async fn ask(&self, group: &Group<S>) -> Decided {
+        let places = match group.places(self) {
+            Ok(places) => places,
+            Err(error) => return error.into(),
+        };
+        let answer = match self.is_local() {
             true => group.decide(self).await,
             false => self.failing.ask(Duration::ZERO, group.decide(self)).await,
-        }
+        };
+        Decided { answer, places }
     }
 
     /// Whether requests wait instead of being refused.
@@ -135,20 +169,26 @@ impl<S: Store> Settings<S> {
         self.wait.is_some() && !self.is_shadow
     }
 
-    fn may_wait(&self, denial: &Decision) -> bool {
-        !denial.allowed() && denial.retry_after().is_some_and(|wait| self.wait.is_some_and(|most| wait <= most))
+    fn may_wait(&self, decided: &Decided) -> bool {
+        let most = self.wait.filter(|_| self.waits());
+        match &decided.answer {
+            Ok(decision) if decision.allowed() => false,
+            Ok(denial) => denial.retry_after().is_some_and(|wait| most.is_some_and(|most| wait <= most)),
+            Err(error) => most.is_some() && matches!(error, Error::TooManyAtOnce { .. }),
+        }
     }
 
     /// What follows from a decision, or from there being none.
-    fn conclude(&self, group: &Group<S>, decided: Result<Decision, Error>) -> Ruling {
+    fn conclude(&self, group: &Group<S>, decided: Decided) -> Ruling {
+        let Decided { answer, places } = decided;
         if self.is_shadow {
-            let verdict = self.tell_shadow(group, decided);
-            let held = Granted::new(self.held_in_shadow(group, verdict.as_ref()));
+            let verdict = self.tell_shadow(group, answer);
+            let held = self.held_in_shadow(group, verdict.as_ref(), places);
             return Ruling::Pass(Pass { verdict, is_told: false, held });
         }
-        match decided {
+        match answer {
             Ok(decision) if decision.allowed() => {
-                let held = Granted::new(group.held(self, &decision));
+                let held = Granted::new(group.held(self, &decision)).keep(places);
                 self.admit(group, decision, held, Duration::ZERO)
             }
             Ok(denial) => {
@@ -159,10 +199,10 @@ impl<S: Store> Settings<S> {
             Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::Allow => {
                 let parts = group.announced(self);
                 self.tell(|| Event::undecided(Outcome::LetThrough, &error, &parts));
-                Ruling::Pass(Pass::default())
+                Ruling::Pass(Pass { held: Granted::default().keep(places), ..Pass::default() })
             }
             Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::DecideLocally => {
-                self.decide_locally(group, &error)
+                self.decide_locally(group, &error, places)
             }
             Err(error) => {
                 let parts = group.announced(self);
@@ -173,11 +213,11 @@ impl<S: Store> Settings<S> {
     }
 
     /// What this process's memory decides in the place of the store.
-    fn decide_locally(&self, group: &Group<S>, failed: &Error) -> Ruling {
+    fn decide_locally(&self, group: &Group<S>, failed: &Error, places: Vec<Place>) -> Ruling {
         match group.decide_locally(self) {
             Ok((verdict, held)) if verdict.allowed() => {
                 self.tell(|| Event::decided(Outcome::Admitted, &verdict).because(failed));
-                Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held: Granted::new(held) })
+                Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held: Granted::new(held).keep(places) })
             }
             Ok((verdict, _)) => {
                 self.tell(|| Event::decided(Outcome::Denied, &verdict).because(failed));
@@ -209,7 +249,7 @@ impl<S: Store> Settings<S> {
             }
             Err(error) => {
                 let outcome = match undecided(&error) {
-                    Outcome::NeverFits => Outcome::WouldDeny,
+                    Outcome::NeverFits | Outcome::Denied => Outcome::WouldDeny,
                     failed => failed,
                 };
                 self.tell(|| Event::undecided(outcome, &error, &parts));
@@ -230,6 +270,7 @@ impl<S: Store> Settings<S> {
 fn undecided(error: &Error) -> Outcome {
     match error {
         Error::NeverFits { .. } => Outcome::NeverFits,
+        Error::TooManyAtOnce { .. } => Outcome::Denied,
         _ => Outcome::StoreFailed,
     }
 }

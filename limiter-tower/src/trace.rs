@@ -1,6 +1,7 @@
 //! Events, for `tracing`.
 
 use crate::{Event, Outcome};
+use limiter_core::Error;
 use tracing::{debug, info, warn};
 
 pub(crate) const IS_ON: bool = true;
@@ -9,16 +10,21 @@ pub(crate) const IS_ON: bool = true;
 /// closely.
 pub(crate) fn event(event: &Event<'_>) {
     match event.outcome() {
-        _ if event.error().is_some() && event.outcome() != Outcome::NeverFits => warn!(%event, "the store failed"),
+        _ if event.error().is_some_and(is_failure) => warn!(%event, "the store failed"),
         Outcome::Admitted | Outcome::WouldAdmit => debug!(%event, "request decided"),
         _ => info!(%event, "request refused, or it would have been"),
     }
 }
 
+/// Whether it is the store's, and not what a request asks for.
+fn is_failure(error: &Error) -> bool {
+    !matches!(error, Error::NeverFits { .. } | Error::TooManyAtOnce { .. })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use limiter_core::{Error, StoreError, StoreErrorKind};
+    use limiter_core::{StoreError, StoreErrorKind};
     use std::{
         fmt,
         sync::{Arc, Mutex},

@@ -26,6 +26,7 @@ pub use acquire::{Acquire, AcquireFuture};
 pub use acquire_all::{AcquireAll, AcquireAllFuture};
 pub use permit::Permit;
 pub use sleep::Sleep;
+pub use slots::Place;
 #[cfg(feature = "futures")]
 pub use stream::{LimitedSink, LimitedStream};
 pub use task::block_on;
@@ -33,4 +34,4 @@ pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 
 pub(crate) use queue::Queues;
-pub(crate) use slots::Slot;
+pub(crate) use slots::{Slot, Slots};

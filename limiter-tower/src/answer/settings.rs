@@ -62,6 +62,11 @@ impl Answers {
                 let policy = parts.get(part.unwrap_or(0)).filter(|_| parts.len() > 1).map(|part| &part.name);
                 Reason::CostTooLarge { policy, cost, capacity }
             }
+            Error::TooManyAtOnce { most, part } => {
+                add_policy_field(parts, &mut headers);
+                let policy = parts.get(part.unwrap_or(0)).filter(|_| parts.len() > 1).map(|part| &part.name);
+                Reason::TooManyAtOnce { policy, most }
+            }
             _ => Reason::StoreFailed(error),
         };
         self.answer(Refusal { request, reason, retry_after_seconds, headers })
