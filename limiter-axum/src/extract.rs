@@ -15,7 +15,8 @@ use std::{convert::Infallible, error::Error, fmt, ops::Deref};
 /// without a decision has [`u64::MAX`] units left, and is told by [`is_limited`](limiter_core::Decision::is_limited): the
 /// layer skips it, no policy takes part in it, or the store failed and that is allowed. `Option<Limited>` is `None` there.
 ///
-/// A route outside of every layer is a mistake, and answered with 500; with `Option<Limited>` it may be.
+/// A route outside of every layer, or inside of one [without verdicts](limiter_tower::RateLimitLayer::without_verdict), is a mistake,
+/// and answered with 500; with `Option<Limited>` it may be.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -80,8 +81,8 @@ pub struct NotLimited(());
 impl fmt::Display for NotLimited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "no decision in the request's extensions: the route is outside of every RateLimitLayer; put one around it, or \
-             extract Option<Limited> where that may be",
+            "no decision in the request's extensions: the route is outside of every RateLimitLayer, or the layer \
+             leaves none (without_verdict); put one around it, or extract Option<Limited> where that may be",
         )
     }
 }

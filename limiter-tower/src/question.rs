@@ -84,12 +84,14 @@ impl<S: Store> Group<S> {
             let listed = &settings.policies[part.place];
             listed.policy.limiter.with_quota_of(&part.key, |quota| listed.announced.of(quota))
         };
-        self.parts.iter().map(announced).collect()
+        match &*self.parts {
+            [part] => SmallVec::from_buf([announced(part)]), // by far the most, and quicker so
+            parts => parts.iter().map(announced).collect(),
+        }
     }
 
-    /// A place of each policy's key, where its limiter bounds how many are at work at once.
-    pub(crate) fn places(&self, settings: &Settings<S>) -> Result<Vec<Place>, Error> {
-        let mut places = Vec::new(); // which nothing is allocated for unless there is one
+    /// Takes a place of each policy's key, where its limiter bounds how many are at work at once.
+    pub(crate) fn enter(&self, settings: &Settings<S>, places: &mut Vec<Place>) -> Result<(), Error> {
         for (at, part) in self.parts.iter().enumerate() {
             let limiter = settings.limiter(part);
             if part.cost > 0 && limiter.at_once().is_some() {
@@ -100,7 +102,7 @@ impl<S: Store> Group<S> {
                 places.push(place?);
             }
         }
-        Ok(places)
+        Ok(())
     }
 
     /// The decision of a store in this process, where neither call ever blocks.

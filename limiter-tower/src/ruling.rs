@@ -47,34 +47,25 @@ pub(crate) struct Pass {
     pub(crate) held: Granted,
 }
 
-/// What was decided on a group, with its places among those that may be at work at once.
-struct Decided {
-    answer: Result<Decision, Error>,
-    places: Vec<Place>,
-}
-
-impl From<Error> for Decided {
-    fn from(error: Error) -> Self {
-        Self { answer: Err(error), places: Vec::new() }
-    }
-}
-
 impl<S: Store> Settings<S> {
     /// The ruling where the store is in this process; `None` where the request is to [wait](Self::rule_waiting).
     pub(crate) fn rule_now(&self, question: &Question<S>) -> Option<Ruling> {
         let mut ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
             Some(group) => {
-                let decided = self.decide_now(group);
+                let mut places = Vec::new();
+                let decided = self.decide_now(group, &mut places);
                 if self.may_wait(&decided) {
                     return None;
                 }
-                self.conclude(group, decided)
+                self.conclude(group, decided, places)
             }
         };
         if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                self.pass_shadow(pass, shadow, self.decide_now(shadow));
+                let mut places = Vec::new();
+                let decided = self.decide_now(shadow, &mut places);
+                self.pass_shadow(pass, shadow, decided, places);
             }
         }
         Some(ruling)
@@ -84,9 +75,15 @@ impl<S: Store> Settings<S> {
     pub(crate) async fn rule(&self, question: Question<S>) -> Ruling {
         let ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
-            Some(group) => self.conclude(group, self.ask(group).await),
+            Some(group) => self.rule_group(group).await,
         };
         self.pass_shadows(ruling, &question).await
+    }
+
+    async fn rule_group(&self, group: &Group<S>) -> Ruling {
+        let mut places = Vec::new();
+        let decided = self.ask(group, &mut places).await;
+        self.conclude(group, decided, places)
     }
 
     /// The ruling once the request's turn has come, or where that would take too long.
@@ -96,9 +93,10 @@ impl<S: Store> Settings<S> {
         };
         if !self.is_local() {
             // What waits for the store alone is not a wait for a turn, and has but the store's time.
-            let decided = self.ask(group).await;
+            let mut places = Vec::new();
+            let decided = self.ask(group, &mut places).await;
             if !self.may_wait(&decided) {
-                return self.pass_shadows(self.conclude(group, decided), &question).await;
+                return self.pass_shadows(self.conclude(group, decided, places), &question).await;
             }
         }
         let since = Instant::now();
@@ -111,9 +109,9 @@ impl<S: Store> Settings<S> {
             Ok((decision, held)) => self.admit(group, decision, Granted::new(Some(held)), since.elapsed()),
             // The store says what is so now, and how long it will be.
             Err(Error::WaitTooLong { .. } | Error::TimedOut { .. } | Error::QueueFull { .. }) => {
-                self.conclude(group, self.ask(group).await)
+                self.rule_group(group).await
             }
-            Err(error) => self.conclude(group, error.into()),
+            Err(error) => self.conclude(group, Err(error), Vec::new()),
         };
         self.pass_shadows(ruling, &question).await
     }
@@ -121,7 +119,9 @@ impl<S: Store> Settings<S> {
     async fn pass_shadows(&self, mut ruling: Ruling, question: &Question<S>) -> Ruling {
         if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                self.pass_shadow(pass, shadow, self.ask(shadow).await);
+                let mut places = Vec::new();
+                let decided = self.ask(shadow, &mut places).await;
+                self.pass_shadow(pass, shadow, decided, places);
             }
         }
         ruling
@@ -129,9 +129,8 @@ impl<S: Store> Settings<S> {
 
     /// Tells what a shadow would have made of a request, and keeps what it took of one that it would have admitted: its
     /// rules for outcomes count as in earnest.
-    fn pass_shadow(&self, pass: &mut Pass, shadow: &Group<S>, decided: Decided) {
-        let Decided { answer, places } = decided;
-        let verdict = self.tell_shadow(shadow, answer);
+    fn pass_shadow(&self, pass: &mut Pass, shadow: &Group<S>, decided: Result<Decision, Error>, places: Vec<Place>) {
+        let verdict = self.tell_shadow(shadow, decided);
         pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref(), places));
     }
 
@@ -143,25 +142,19 @@ impl<S: Store> Settings<S> {
         }
     }
 
-    /// The decision of a store in this process.
-    fn decide_now(&self, group: &Group<S>) -> Decided {
-        match group.places(self) {
-            Ok(places) => Decided { answer: group.decide_now(self), places },
-            Err(error) => error.into(),
-        }
+    /// The decision of a store in this process; `places` are those taken for it, whatever it is.
+    fn decide_now(&self, group: &Group<S>, places: &mut Vec<Place>) -> Result<Decision, Error> {
+        group.enter(self, places)?;
+        group.decide_now(self)
     }
 
-    /// The decision of a store, unless it fails.
-    async fn ask(&self, group: &Group<S>) -> Decided {
-        let places = match group.places(self) {
-            Ok(places) => places,
-            Err(error) => return error.into(),
-        };
-        let answer = match self.is_local() {
+    /// The decision of a store, unless it fails; `places` are those taken for it, whatever it is.
+    async fn ask(&self, group: &Group<S>, places: &mut Vec<Place>) -> Result<Decision, Error> {
+        group.enter(self, places)?;
+        match self.is_local() {
             true => group.decide(self).await,
             false => self.failing.ask(Duration::ZERO, group.decide(self)).await,
-        };
-        Decided { answer, places }
+        }
     }
 
     /// Whether requests wait instead of being refused.
@@ -169,9 +162,9 @@ impl<S: Store> Settings<S> {
         self.wait.is_some() && !self.is_shadow
     }
 
-    fn may_wait(&self, decided: &Decided) -> bool {
+    fn may_wait(&self, decided: &Result<Decision, Error>) -> bool {
         let most = self.wait.filter(|_| self.waits());
-        match &decided.answer {
+        match decided {
             Ok(decision) if decision.allowed() => false,
             Ok(denial) => denial.retry_after().is_some_and(|wait| most.is_some_and(|most| wait <= most)),
             Err(error) => most.is_some() && matches!(error, Error::TooManyAtOnce { .. }),
@@ -179,14 +172,13 @@ impl<S: Store> Settings<S> {
     }
 
     /// What follows from a decision, or from there being none.
-    fn conclude(&self, group: &Group<S>, decided: Decided) -> Ruling {
-        let Decided { answer, places } = decided;
+    fn conclude(&self, group: &Group<S>, decided: Result<Decision, Error>, places: Vec<Place>) -> Ruling {
         if self.is_shadow {
-            let verdict = self.tell_shadow(group, answer);
+            let verdict = self.tell_shadow(group, decided);
             let held = self.held_in_shadow(group, verdict.as_ref(), places);
             return Ruling::Pass(Pass { verdict, is_told: false, held });
         }
-        match answer {
+        match decided {
             Ok(decision) if decision.allowed() => {
                 let held = Granted::new(group.held(self, &decision)).keep(places);
                 self.admit(group, decision, held, Duration::ZERO)

@@ -91,7 +91,9 @@ where
             return ResponseFuture::own(settings.answers.to(&head, &Refused::Forbidden));
         }
         if settings.is_skipped(&head) {
-            Verdict::leave_unlimited(&mut head.extensions);
+            if settings.answers.leaves_verdict {
+                Verdict::leave_unlimited(&mut head.extensions);
+            }
             return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
         }
         let question = match Question::new(settings, &head) {

@@ -1,6 +1,6 @@
 //! What was decided on a request, policy by policy.
 
-use crate::{PolicyName, announced::Announced};
+use crate::{FieldSet, PolicyName, announced::Announced};
 use http::Extensions;
 use limiter_core::{Decision, http::PolicyState};
 use smallvec::SmallVec;
@@ -80,6 +80,11 @@ impl Verdict {
     /// The names of the policies that denied; none where the request was admitted.
     pub fn violated(&self) -> impl Iterator<Item = &PolicyName> {
         self.decision.denied().filter_map(|place| self.parts.get(place)).map(|part| &part.name)
+    }
+
+    /// Whether responses have header fields of it.
+    pub(crate) fn has_fields(&self) -> bool {
+        self.parts.first().is_some_and(|part| part.fields != FieldSet::NONE)
     }
 
     pub(crate) fn parts(&self) -> &[Arc<Announced>] {

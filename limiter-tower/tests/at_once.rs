@@ -198,9 +198,11 @@ async fn a_shadow_tells_what_would_be_refused_for_want_of_a_place() {
 
 #[tokio::test]
 async fn places_are_bounded_while_the_store_fails_too() {
-    for then in [StoreFailure::Allow, StoreFailure::DecideLocally] {
+    let paused = Breaker::new(1, Duration::from_secs(600));
+    let cases = [StoreFailure::Allow, StoreFailure::DecideLocally].map(|then| [(then, Breaker::OFF), (then, paused)]);
+    for (then, breaker) in cases.into_iter().flatten() {
         let layer = RateLimitLayer::new(policy(&Remote::down(), "api", 1)).on_store_failure(then);
-        let service = layer.breaker(Breaker::OFF).layer(Work::new());
+        let service = layer.breaker(breaker).layer(Work::new());
         let at_work = begin(&service, by("ada")).await;
         assert!(!at_work.is_finished());
         is_refused(&service, "ada").await;

@@ -15,8 +15,7 @@ pub(crate) fn add_to(verdict: &Verdict, headers: &mut HeaderMap) {
 }
 
 pub(super) fn add_fields(verdict: &Verdict, headers: &mut HeaderMap) {
-    let Some(fields) = verdict.parts().first().map(|part| part.fields).filter(|fields| *fields != FieldSet::NONE)
-    else {
+    let Some(fields) = verdict.parts().first().map(|part| part.fields).filter(|_| verdict.has_fields()) else {
         return;
     };
     add_policy_field(verdict.parts(), headers);

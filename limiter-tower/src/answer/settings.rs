@@ -16,18 +16,20 @@ use http::{
 use limiter_core::{Error, http::retry_after_seconds};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// What all answers of a layer have in common.
+/// What all requests of a layer have in common once they are decided.
 #[derive(Clone)]
 pub(crate) struct Answers {
     pub(crate) by: Arc<dyn Answer>,
     /// Whether admitted requests are told what is left.
     pub(crate) on_admissions: bool,
+    /// Whether the verdict is in the extensions of the requests that pass.
+    pub(crate) leaves_verdict: bool,
     pub(crate) jitter: Option<Jitter>,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { by: Arc::new(Format::default()), on_admissions: true, jitter: None }
+        Self { by: Arc::new(Format::default()), on_admissions: true, leaves_verdict: true, jitter: None }
     }
 }
 
