@@ -135,6 +135,19 @@ impl<S: Store> Core<S> {
         self.jitter.mul_f64(random as f64 / f64::from(u32::MAX))
     }
 
+    pub(super) fn first_scope(&self) -> &Scope {
+        &self.plan.first.scope
+    }
+
+    /// The quota of every key, where it is one and never was another.
+    #[inline]
+    pub(super) fn first_quota(&self) -> Option<&Quota> {
+        match (&self.plan.first.rule, self.plan.is_changed.load(Ordering::Acquire)) {
+            (Rule::One(quota), false) => Some(quota),
+            _ => None,
+        }
+    }
+
     pub(crate) fn clock(&self) -> Option<&dyn Clock> {
         self.clock.as_deref()
     }
@@ -166,10 +179,15 @@ impl<S: Store> Core<S> {
         Store::now(&self.store, self.clock()).await
     }
 
+    /// Whether [`now`](Self::now) needs no call.
+    pub(crate) fn knows_time(&self) -> bool {
+        self.store.is_local() || self.clock.is_some()
+    }
+
     /// [`now`](Self::now), without a call to a store that has answered lately, and with one for all who ask at once: for
     /// deadlines, late by a round trip.
     pub(crate) async fn roughly_now(&self) -> Result<Timestamp, StoreError> {
-        if self.store.is_local() || self.clock.is_some() {
+        if self.knows_time() {
             return self.now().await;
         }
         loop {

@@ -6,11 +6,13 @@ mod builder;
 mod calls;
 mod core;
 mod local;
+mod one_key;
 
 pub use all::{All, Ask};
 pub use blocking::Blocking;
 pub use builder::LimiterBuilder;
 pub(crate) use core::{Core, fits, never_fits};
+pub use one_key::KeyLimiter;
 
 use crate::{
     Error, Key, MemoryStore, Quota, QuotaError,
@@ -30,6 +32,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 /// | [`blocking`](Self::blocking)`().check(..)` | no | every store, from code without a runtime |
 /// | [`acquire`](Self::acquire)`(..).await` | until the units are there | every store |
 /// | [`acquire`](Self::acquire)`(..).blocking()` | until the units are there | every store, without a runtime |
+/// | [`for_key`](Self::for_key)`(..).acquire().await` | until the units are there | one key, over and over: the quickest |
 /// | [`reserve`](Self::reserve) | no: it says how long to wait | every store |
 /// | [`all`](Self::all)`(..).check()` | no | several keys, also of several limiters, all or nothing |
 /// | [`all`](Self::all)`(..).acquire().await` | until all units are there | the same |

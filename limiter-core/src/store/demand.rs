@@ -1,5 +1,6 @@
 //! What is asked of a store.
 
+use super::Place;
 use crate::{Quota, clock::Timestamp, quota::fnv};
 
 /// One part of a decision: so many units of a quota, for a key of a limiter.
@@ -31,13 +32,21 @@ pub struct Demand<'a> {
     pub quota: &'a Quota,
     /// The units asked for; 0 is a peek.
     pub cost: u64,
+    /// Where the store expects the key, where it has been asked.
+    pub(crate) place: Option<&'a Place>,
 }
 
 impl<'a> Demand<'a> {
     /// `cost` units of `quota` for `key` of the limiter `scope`.
     #[must_use]
     pub fn new(scope: &'a Scope, key: &'a [u8], quota: &'a Quota, cost: u64) -> Self {
-        Self { scope, key, quota, cost }
+        Self { scope, key, quota, cost, place: None }
+    }
+
+    /// The same of a key whose place in the store is known.
+    #[inline]
+    pub(crate) fn at(self, place: &'a Place) -> Self {
+        Self { place: Some(place), ..self }
     }
 }
 

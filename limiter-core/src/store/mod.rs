@@ -8,6 +8,7 @@ mod demand;
 mod erased;
 mod memory;
 mod open;
+mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -22,6 +23,8 @@ mod stored_key;
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
+#[doc(hidden)]
+pub use place::{Grant, Place};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresStore, PostgresStoreBuilder};
 #[cfg(feature = "redis")]
@@ -127,6 +130,22 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// [`take`](Self::take) without a future, where the store is in this process; `None` sends the caller there.
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
         let _ = (demands, clock);
+        None
+    }
+
+    /// Where this store expects a key, where [`grant_now`](Self::grant_now) may then be quicker than
+    /// [`take_now`](Self::take_now).
+    #[doc(hidden)]
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+        let _ = (scope, key);
+        None
+    }
+
+    /// Takes a demand's units, more than none and at most its quota's capacity, by the shortest way; `None`, with nothing
+    /// done, where they are not there or that way is not open.
+    #[doc(hidden)]
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+        let _ = (demand, clock);
         None
     }
 
@@ -324,6 +343,20 @@ pub trait LocalStore: Clone + Send + Sync + 'static {
     /// See [`Store::is_same`].
     fn is_same(&self, other: &Self) -> bool;
 
+    /// See [`Store::place`].
+    #[doc(hidden)]
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+        let _ = (scope, key);
+        None
+    }
+
+    /// See [`Store::grant_now`].
+    #[doc(hidden)]
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+        let _ = (demand, clock);
+        None
+    }
+
     /// See [`Store::snapshot`].
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)>;
 }
@@ -369,6 +402,15 @@ impl<S: LocalStore> Store for S {
     #[inline]
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
         Some(LocalStore::take(self, demands, clock))
+    }
+
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+        LocalStore::place(self, scope, key)
+    }
+
+    #[inline(always)]
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+        LocalStore::grant_now(self, demand, clock)
     }
 
     async fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {

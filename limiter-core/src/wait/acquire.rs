@@ -19,7 +19,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A request for units that waits for them: awaited, or [`blocking`](Self::blocking). Made by [`Limiter::acquire`].
@@ -218,6 +218,7 @@ impl<S: Store> Acquire<S> {
     async fn in_line(self, refused: Refused) -> Result<Permit<S>, Error> {
         let (core, key) = (&self.core, Arc::<[u8]>::from(self.key.as_slice()));
         let (mut asked, mut seen, mut tries) = (None, None, 0);
+        let began = Instant::now();
         if self.asks_in_line() {
             // Not each of many who come at once asks for a snapshot: the driver does, for all of them.
             seen = Some(Seen { version: 0, state: None, last: true });
@@ -241,7 +242,8 @@ impl<S: Store> Acquire<S> {
                     first_wait = Some(self.wait_of(&decision, *asked.get_or_insert(decision.at()))?);
                 }
             }
-            if asked.is_none() && (self.timeout.is_some() || core.priority_step.is_some()) {
+            let needs_time = self.timeout.is_some() || core.priority_step.is_some();
+            if asked.is_none() && (needs_time || core.knows_time()) {
                 asked = Some(core.roughly_now().await?);
             }
             let rank = self.rank(asked.unwrap_or(Timestamp::MIN));
@@ -272,8 +274,12 @@ impl<S: Store> Acquire<S> {
             };
             let place = Place { core, key: &key, line, waiter };
             let Granted { decision, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
+            let waited = match asked {
+                _ if !place.line.is_refused() => Duration::ZERO, // a round trip is no wait
+                Some(asked) => decision.at().saturating_since(asked),
+                None => began.elapsed(), // by this machine's time: the store was not asked for its own
+            };
             drop(place);
-            let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
             return Ok(Permit::new(self.core, self.key, self.cost, decision, slot).after(waited));
         }
     }

@@ -39,6 +39,7 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
             continue;
         }
         let Ok(slot) = core.queues.enter(&key) else {
+            line.note_refusal();
             wait_for_slot(&core, &line).await;
             continue;
         };

@@ -10,6 +10,7 @@ mod driver;
 mod line;
 #[cfg(all(test, limiter_loom))]
 mod models;
+mod one_key;
 mod permit;
 mod queue;
 mod sleep;
@@ -24,6 +25,7 @@ mod wrap;
 
 pub use acquire::{Acquire, AcquireFuture};
 pub use acquire_all::{AcquireAll, AcquireAllFuture};
+pub use one_key::{KeyAcquire, KeyAcquireFuture, KeyPermit};
 pub use permit::Permit;
 pub use sleep::Sleep;
 pub use slots::Place;

@@ -5,7 +5,7 @@ use super::{
     task::{Task, block_on},
 };
 use crate::{
-    Decision, Error, KeyBuf,
+    Decision, Error, KeyBuf, Timestamp,
     limiter::Core,
     store::{Adjust, Store},
 };
@@ -29,6 +29,30 @@ pub struct Permit<S: Store> {
     start: u64,
 }
 
+/// Units as they were taken, to be adjusted.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) cost: u64,
+    pub(super) at: Timestamp,
+    /// How often the limiter had been restarted.
+    pub(super) start: u64,
+}
+
+impl Taken {
+    pub(super) async fn refund<S: Store>(self, core: &Core<S>, key: &[u8]) -> Result<Decision, Error> {
+        core.adjust_granted(self.start, key, self.cost, Adjust::Refund { taken: self.at }).await
+    }
+
+    pub(super) async fn settle<S: Store>(self, core: &Core<S>, key: &[u8], true_cost: u64) -> Result<Decision, Error> {
+        let adjust = if true_cost > self.cost { Adjust::Charge } else { Adjust::Refund { taken: self.at } };
+        core.adjust_granted(self.start, key, true_cost.abs_diff(self.cost), adjust).await
+    }
+
+    pub(super) async fn restamp<S: Store>(self, core: &Core<S>, key: &[u8]) -> Result<Decision, Error> {
+        core.adjust_granted(self.start, key, self.cost, Adjust::Restamp { taken: self.at }).await
+    }
+}
+
 impl<S: Store> Permit<S> {
     #[inline(always)]
     pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
@@ -48,6 +72,14 @@ impl<S: Store> Permit<S> {
     /// The same with a place held among those at once.
     pub(super) fn holding(self, slot: Option<Slot>) -> Self {
         Self { slot, ..self }
+    }
+
+    pub(super) fn taken(&self) -> Taken {
+        Taken { cost: self.cost, at: self.decision.at(), start: self.start }
+    }
+
+    pub(super) fn into_slot(self) -> Option<Slot> {
+        self.slot
     }
 
     /// The decision that granted the units.
@@ -102,9 +134,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// The store's; the units then stay taken.
     pub async fn refund(self) -> Result<Decision, Error> {
-        self.core
-            .adjust_granted(self.start, self.key.as_slice(), self.cost, Adjust::Refund { taken: self.decision.at() })
-            .await
+        self.taken().refund(&self.core, self.key.as_slice()).await
     }
 
     /// [`refund`](Self::refund) from code without a runtime.
@@ -142,13 +172,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// The store's; the units then stay as they were taken.
     pub async fn settle(self, true_cost: u64) -> Result<Decision, Error> {
-        let key = self.key.as_slice();
-        if true_cost > self.cost {
-            self.core.adjust_granted(self.start, key, true_cost - self.cost, Adjust::Charge).await
-        } else {
-            let adjust = Adjust::Refund { taken: self.decision.at() };
-            self.core.adjust_granted(self.start, key, self.cost - true_cost, adjust).await
-        }
+        self.taken().settle(&self.core, self.key.as_slice(), true_cost).await
     }
 
     /// [`settle`](Self::settle) from code without a runtime.
@@ -186,9 +210,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// The store's; the units then count from the grant.
     pub async fn restamp(self) -> Result<Decision, Error> {
-        self.core
-            .adjust_granted(self.start, self.key.as_slice(), self.cost, Adjust::Restamp { taken: self.decision.at() })
-            .await
+        self.taken().restamp(&self.core, self.key.as_slice()).await
     }
 
     /// [`restamp`](Self::restamp) for where nothing can be awaited, a `drop` above all. Should the store fail, the

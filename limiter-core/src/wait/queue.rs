@@ -97,6 +97,12 @@ impl Queues {
         self.waiting.load(Ordering::SeqCst) > 0 && self.turns.has(key)
     }
 
+    /// Whether whoever finds units may have them: nobody waits, the limiter is open, and no place is needed.
+    #[inline]
+    pub(crate) fn is_free(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0 && !self.is_closed() && self.slots.is_none()
+    }
+
     /// How many wait, over all keys.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)

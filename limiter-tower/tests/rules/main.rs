@@ -3,7 +3,7 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../support/alloc.rs"]
+#[path = "../../../limiter-core/tests/support/alloc.rs"]
 mod alloc;
 mod allocations;
 mod change;
