@@ -1,6 +1,6 @@
 //! The header fields of responses.
 
-use crate::{FieldSet, announced::Announced, verdict::Verdict};
+use crate::{FieldSet, Verdict, policies::Announced};
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use limiter_core::http::{Generation, PolicyState};
 use smallvec::SmallVec;

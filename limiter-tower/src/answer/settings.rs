@@ -7,7 +7,11 @@ use super::{
     jitter::Jitter,
     refusal::{Reason, Refusal},
 };
-use crate::{KeyError, announced::Announced, failure::asked_again_after, ruling::Refused, verdict::Verdict};
+use crate::{
+    KeyError, Verdict,
+    decision::{Refused, asked_again_after},
+    policies::Announced,
+};
 use http::{
     HeaderMap, HeaderValue, Response,
     header::{CACHE_CONTROL, RETRY_AFTER},

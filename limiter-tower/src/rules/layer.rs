@@ -6,7 +6,7 @@ use super::{
     rule::{PolicyRule, Rules},
     service::RulesService,
 };
-use crate::{RateLimitLayer, layer::Settings};
+use crate::{RateLimitLayer, decision::Settings};
 use arc_swap::{ArcSwap, Guard};
 use limiter_core::{KeyBuf, Limiter, LimiterBuilder, MemoryStore, Quota, Store};
 use std::{

@@ -3,7 +3,7 @@
 use super::{named::Named, request::RequestRule, status::StatusRule};
 use crate::{
     Breaker, ClientAddr, CookieKey, FieldSet, Format, Global, HeaderKey, KeyError, KeyExtractor, MethodKey, Policy,
-    PolicyName, QueryKey, RateLimitLayer, StoreFailure, TrustedProxies, announced::same_name,
+    PolicyName, QueryKey, RateLimitLayer, StoreFailure, TrustedProxies, policies::same_name,
 };
 use http::{HeaderName, request::Parts, response};
 use limiter_core::{KeyBuf, Limiter, MemoryStore, Quota, Store};

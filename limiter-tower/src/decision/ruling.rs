@@ -1,14 +1,14 @@
 //! What becomes of a request: from the decision, by the layer's settings.
 
+use super::{
+    Settings, Verdict,
+    question::{Group, Question},
+};
 use crate::{
     KeyError, StoreFailure,
-    announced::Announced,
-    event::{Event, Outcome},
-    layer::Settings,
-    outcome::Granted,
-    question::{Group, Question},
-    trace,
-    verdict::Verdict,
+    events::{Event, Outcome, trace},
+    policies::Announced,
+    settle::Granted,
 };
 use limiter_core::{Decision, Error, Place, Store};
 use smallvec::SmallVec;

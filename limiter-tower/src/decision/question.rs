@@ -1,12 +1,11 @@
 //! Which policies a request is put to, and the decision over them.
 
+use super::{Settings, Verdict};
 use crate::{
     KeyError,
-    announced::Announced,
-    event::{Event, Outcome},
-    layer::Settings,
-    outcome::{Held, Permits, Rules},
-    verdict::Verdict,
+    events::{Event, Outcome},
+    policies::Announced,
+    settle::{Held, Permits, Rules},
 };
 use http::request::Parts;
 use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Place, Store};

@@ -1,6 +1,6 @@
 //! What a layer tells its hook: every decision, and no key.
 
-use crate::{PolicyName, announced::Announced, verdict::Verdict};
+use crate::{PolicyName, Verdict, policies::Announced};
 use limiter_core::Error;
 use std::{fmt, sync::Arc, time::Duration};
 

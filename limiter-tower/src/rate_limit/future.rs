@@ -2,9 +2,8 @@
 
 use crate::{
     answer::{Answers, add_to},
-    outcome::{Held, Settling, head_of_an_error},
-    ruling::{Pass, Ruling},
-    verdict::Verdict,
+    decision::{Pass, Ruling, Verdict},
+    settle::{Held, Settling, head_of_an_error},
 };
 use http::{Extensions, Request, Response, request::Parts};
 use pin_project_lite::pin_project;

@@ -1,12 +1,9 @@
 //! The service: one decision a request, made in `call`.
 
+use super::future::{Asking, ResponseFuture, follow};
 use crate::{
-    event::{Event, Outcome},
-    future::{Asking, ResponseFuture, follow},
-    layer::Settings,
-    question::Question,
-    ruling::Refused,
-    verdict::Verdict,
+    decision::{Question, Refused, Settings, Verdict},
+    events::{Event, Outcome},
 };
 use http::{Request, Response, request::Parts};
 use limiter_core::{MemoryStore, Store};

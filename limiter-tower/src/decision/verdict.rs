@@ -1,6 +1,6 @@
 //! What was decided on a request, policy by policy.
 
-use crate::{FieldSet, PolicyName, announced::Announced};
+use crate::{FieldSet, PolicyName, policies::Announced};
 use http::Extensions;
 use limiter_core::{Decision, http::PolicyState};
 use smallvec::SmallVec;
