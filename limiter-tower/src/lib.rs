@@ -16,8 +16,9 @@ mod throttle;
 pub use answer::{Answer, Format, Reason, Refusal, exposed_headers};
 #[cfg(feature = "body")]
 pub use body::{
-    ThrottleRequestBody, ThrottleRequestBodyFuture, ThrottleRequestBodyLayer, ThrottleResponseBody,
-    ThrottleResponseBodyFuture, ThrottleResponseBodyLayer, ThrottledBody,
+    OfRequests, OfResponses, ThrottleBody, ThrottleBodyFuture, ThrottleBodyLayer, ThrottleRequestBody,
+    ThrottleRequestBodyFuture, ThrottleRequestBodyLayer, ThrottleResponseBody, ThrottleResponseBodyFuture,
+    ThrottleResponseBodyLayer, ThrottledBody,
 };
 pub use decision::{Breaker, StoreFailure, Verdict};
 pub use events::{Event, Outcome};
