@@ -4,39 +4,12 @@
 
 mod common;
 
-use common::{Ready, Remote, field, problem, request, with_header};
+use common::{Ready, Remote, World, field, problem, request, with_header};
 use http::{HeaderName, Request, Response, StatusCode};
-use limiter_core::{Limiter, ManualClock, MemoryStore, Store, store::DynStore};
+use limiter_core::{Limiter, MemoryStore, Store, store::DynStore};
 use limiter_tower::{Generation, HeaderKey, Policy, PolicyError, PolicyName, RateLimit, RateLimitLayer, Verdict};
 use std::{convert::Infallible, time::Duration};
 use tower::{Layer, Service, ServiceExt, service_fn};
-
-/// Limiters of one store and one clock, each named as its policy.
-struct World<S: Store = MemoryStore> {
-    store: S,
-    clock: ManualClock,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::over(MemoryStore::new())
-    }
-}
-
-impl<S: Store> World<S> {
-    fn over(store: S) -> Self {
-        Self { store, clock: ManualClock::default() }
-    }
-
-    fn limiter(&self, name: &str, quota: &str) -> Limiter<S> {
-        let builder = Limiter::builder(quota.parse().unwrap()).name(name);
-        builder.store(self.store.clone()).clock(self.clock.clone()).build()
-    }
-
-    fn policy(&self, name: &str, quota: &str) -> Policy<S> {
-        Policy::new(PolicyName::new(name).unwrap(), self.limiter(name, quota))
-    }
-}
 
 fn by(header: &'static str) -> HeaderKey {
     HeaderKey::new(HeaderName::from_static(header))
