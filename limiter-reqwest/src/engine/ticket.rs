@@ -5,7 +5,7 @@ use super::{
     turn::{Taken, Turn},
 };
 use crate::{
-    Event, Limits, PauseReason,
+    Event, Limits, PauseReason, RateLimitError,
     learn::Going,
     obey::{asked_pause, is_refusal, pause},
     state::InFlight,
@@ -32,10 +32,13 @@ pub(crate) struct Ticket<'a, S: Store> {
 }
 
 impl<'a, S: Store> Ticket<'a, S> {
-    pub(super) async fn first(turn: Turn<'a, S>) -> Result<Self, (String, Error)> {
+    pub(super) async fn first(turn: Turn<'a, S>) -> Result<Self, RateLimitError> {
         match Self::next(&turn).await {
             Ok((taken, in_flight)) => Ok(Self::new(turn, taken, in_flight, 0)),
-            Err(error) => Err((turn.spot.name, error)),
+            Err(error) => {
+                let in_flight = turn.spot.host.counted().in_flight;
+                Err(RateLimitError::new(turn.spot.name, error, in_flight))
+            }
         }
     }
 
