@@ -35,6 +35,7 @@ pub use store::SqliteStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};
 pub use wait::{
     Acquire, AcquireAll, AcquireAllFuture, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture, block_on,
+    detach,
 };
 #[cfg(feature = "futures")]
 pub use wait::{LimitedSink, LimitedStream};

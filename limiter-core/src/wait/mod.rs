@@ -28,7 +28,7 @@ pub use permit::Permit;
 pub use sleep::Sleep;
 #[cfg(feature = "futures")]
 pub use stream::{LimitedSink, LimitedStream};
-pub use task::block_on;
+pub use task::{block_on, detach};
 pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 
