@@ -223,6 +223,13 @@ pub enum Error {
         /// The most that may wait at once.
         waiting: usize,
     },
+    /// As many of the key are at work as its limiter lets be at work at once; nothing was taken.
+    TooManyAtOnce {
+        /// The most that may be held at once.
+        most: usize,
+        /// Where several keys were asked for together, the place of the part that found none, counted from 0.
+        part: Option<usize>,
+    },
     /// The limiter was closed: nobody waits on it any more.
     Closed,
     /// A decision over several keys without any.
@@ -251,6 +258,12 @@ impl fmt::Display for Error {
             }
             Self::TimedOut { waited } => write!(f, "nobody had finished after the {waited:?} allowed"),
             Self::QueueFull { waiting } => write!(f, "{waiting} callers wait already, the most this limiter lets wait"),
+            Self::TooManyAtOnce { most, part } => {
+                if let Some(place) = part {
+                    write!(f, "part {place} of the decision, counted from 0: ")?;
+                }
+                write!(f, "{most} are at work already, the most this limiter lets be at work at once")
+            }
             Self::Closed => write!(f, "the limiter was closed while, or before, the caller waited"),
             Self::NothingAsked => write!(f, "a decision over several keys needs at least one"),
             Self::SeveralStores => {

@@ -123,6 +123,15 @@ fn an_admission_allocates_its_extension_and_its_fields_only() {
 }
 
 #[test]
+fn an_admission_without_a_verdict_and_fields_allocates_nothing() {
+    let bare = layer("1000000000/s").key(key()).without_verdict();
+    let (status, all) = of_call(&mut bare.clone().fields(FieldSet::NONE).layer(Bare), request);
+    assert_eq!((status, all), (StatusCode::OK, Allocations::default()));
+    let (_, with_fields) = of_call(&mut bare.layer(Bare), request);
+    assert_eq!(with_fields.count, 3, "the map of the headers (2), RateLimit (1)");
+}
+
+#[test]
 fn every_algorithm_and_several_rates_allocate_the_same() {
     for quota in ["fixed_window 1000000/h", "sliding_window 1000000/h", "sliding_log 1000000/h", "90000/s, 1000000/h"] {
         let (status, all) = of_call(&mut layer(quota).key(key()).layer(Bare), request);

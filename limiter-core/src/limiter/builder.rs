@@ -156,7 +156,8 @@ impl<S: Store> LimiterBuilder<S> {
 
     /// How many permits of a key can be held at once beside the quota, each until it is dropped; unbounded by default.
     ///
-    /// Counts the permits of [`acquire`](Limiter::acquire) in this process. A caller waits for a place as it waits for
+    /// Counts the permits of [`acquire`](Limiter::acquire), and the places of [`place`](Limiter::place) for who checks
+    /// rather than waits, in this process. A caller waits for a place as it waits for
     /// units, in the same line; where its timeout passes meanwhile it fails with [`Error::TimedOut`](crate::Error::TimedOut).
     ///
     /// ```

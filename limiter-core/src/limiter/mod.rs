@@ -18,7 +18,7 @@ use crate::{
     Error, Key, MemoryStore, Quota, QuotaError,
     key::{KeyBuf, with_bytes},
     store::{Adjust, Store},
-    wait::{Acquire, Permit},
+    wait::{Acquire, Permit, Place, Slots},
 };
 use core::Rule;
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
@@ -300,6 +300,39 @@ impl<S: Store> Limiter<S> {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.queues.waiting()
+    }
+
+    /// How many permits and places of a key can be held at once; see [`at_once`](LimiterBuilder::at_once). `None` where
+    /// that is not bounded.
+    #[must_use]
+    pub fn at_once(&self) -> Option<usize> {
+        self.0.queues.slots().map(Slots::most)
+    }
+
+    /// A place among those of `key` that can be held [at once](LimiterBuilder::at_once), for who checks rather than
+    /// [acquires](Self::acquire), whose permits have theirs. It takes no units, and never waits; where the limiter sets
+    /// no bound there is always one, and no allocation.
+    ///
+    /// ```
+    /// use limiter_core::{Error, Limiter};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder("100/s".parse()?).at_once(1).build();
+    /// let at_work = limiter.place("ada")?;
+    /// assert!(limiter.check("ada")?.allowed()); // units are another matter
+    /// assert!(matches!(limiter.place("ada"), Err(Error::TooManyAtOnce { most: 1, .. })));
+    /// drop(at_work);
+    /// assert!(limiter.place("ada").is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TooManyAtOnce`].
+    pub fn place(&self, key: impl Key) -> Result<Place, Error> {
+        let Some(most) = self.at_once() else { return Ok(Place::new(None)) };
+        let slot = with_bytes(&key, |key| self.0.queues.enter(key));
+        slot.map(Place::new).map_err(|_| Error::TooManyAtOnce { most, part: None })
     }
 
     /// Lets those who wait finish, and nobody wait any more; ends when the last of them has gone.

@@ -28,6 +28,7 @@ pub use acquire_all::{AcquireAll, AcquireAllFuture};
 pub use one_key::{KeyAcquire, KeyAcquireFuture, KeyPermit};
 pub use permit::Permit;
 pub use sleep::Sleep;
+pub use slots::Place;
 #[cfg(feature = "futures")]
 pub use stream::{LimitedSink, LimitedStream};
 pub use task::block_on;
@@ -35,4 +36,4 @@ pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 
 pub(crate) use queue::Queues;
-pub(crate) use slots::Slot;
+pub(crate) use slots::{Slot, Slots};

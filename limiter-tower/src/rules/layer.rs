@@ -6,7 +6,7 @@ use super::{
     rule::{PolicyRule, Rules},
     service::RulesService,
 };
-use crate::{RateLimitLayer, layer::Settings};
+use crate::{RateLimitLayer, decision::Settings};
 use arc_swap::{ArcSwap, Guard};
 use limiter_core::{KeyBuf, Limiter, LimiterBuilder, MemoryStore, Quota, Store};
 use std::{
@@ -105,6 +105,8 @@ impl<S: Store> RulesLayer<S> {
     /// [`Limiter::set_quota`]. One that is gone limits nothing any more; its count stays in the store until it is used
     /// up, should the policy come back.
     ///
+    /// While a failing store is left alone, it stays so for the rest of the pause, where the breaker's setting is the same.
+    ///
     /// A decision that another thread is making at that very instant is under the quota before, if it comes before any
     /// under the new one: what is in use of a key is never forgotten for it.
     pub fn apply(&self, rules: Rules) -> RulesChange {
@@ -179,7 +181,7 @@ impl<S: Store> RulesLayerBuilder<S> {
     /// Puts the rules in force.
     pub fn build(self) -> RulesLayer<S> {
         let Self { rules, setup } = self;
-        let (settings, limiters) = setup.make(&rules, None);
+        let (settings, limiters) = setup.make(&rules, None, None);
         let state = Mutex::new(State { rules, limiters, gone: Vec::new() });
         RulesLayer(Arc::new(InForce { settings: ArcSwap::new(settings), state, setup }))
     }
@@ -197,7 +199,7 @@ impl<S: Store> InForce<S> {
 
     fn apply(&self, mut state: MutexGuard<'_, State<S>>, rules: Rules) -> RulesChange {
         let change = RulesChange::between(&state.rules, &rules);
-        let (settings, limiters) = self.setup.make(&rules, Some(&state));
+        let (settings, limiters) = self.setup.make(&rules, Some(&state), Some(&self.settings.load()));
         self.settings.store(settings);
         let gone = state.gone(&rules);
         *state = State { rules, limiters, gone };
@@ -206,15 +208,24 @@ impl<S: Store> InForce<S> {
 }
 
 impl<S: Store> Setup<S> {
-    fn make(&self, rules: &Rules, before: Option<&State<S>>) -> (Arc<Settings<S>>, Vec<Limiter<S>>) {
+    /// What comes in the place of the settings that are `in_force`, made of `before`.
+    fn make(
+        &self,
+        rules: &Rules,
+        before: Option<&State<S>>,
+        in_force: Option<&Settings<S>>,
+    ) -> (Arc<Settings<S>>, Vec<Limiter<S>>) {
         let mut limiters = Vec::new();
         let limiter = |rule: &PolicyRule| {
             let limiter = before.and_then(|before| before.kept(rule)).unwrap_or_else(|| self.limiter(rule));
             limiters.push(limiter.clone());
             limiter
         };
-        let layer = rules.layer(limiter, self.local.clone());
-        ((self.layer)(layer).0, limiters)
+        let mut layer = (self.layer)(rules.layer(limiter, self.local.clone()));
+        if let Some(in_force) = in_force {
+            layer = layer.with_failing(|failing| failing.in_place_of(&in_force.failing));
+        }
+        (layer.0, limiters)
     }
 
     fn limiter(&self, rule: &PolicyRule) -> Limiter<S> {

@@ -152,7 +152,7 @@ impl Core {
     fn state(&self, asked: &Asked<'_>, seen: &Seen, now: Timestamp) -> Result<KeyState, Fault> {
         let quota = asked.demand.quota;
         let under = |found: &Found| {
-            if found.fingerprint() == quota.fingerprint() {
+            if found.is_under(quota)? {
                 return Ok(found.state.clone());
             }
             if !asked.demand.holds() {
@@ -171,7 +171,7 @@ impl Core {
     /// The decision on what was seen, which stays as it is.
     fn peek(&self, asked: &[Asked<'_>], seen: &mut [Seen], now: Timestamp) -> Result<Decision, Fault> {
         let other = |(asked, seen): (&Asked<'_>, &Seen)| match &seen.found {
-            Some(found) if found.fingerprint() == asked.demand.quota.fingerprint() => Ok(None),
+            Some(found) if found.is_under(asked.demand.quota)? => Ok(None),
             _ => self.state(asked, seen, now).map(Some),
         };
         let mut others = asked.iter().zip(&*seen).map(other).collect::<Result<SmallVec<[Option<KeyState>; 1]>, _>>()?;
