@@ -157,7 +157,8 @@ fn units_reserved_are_in_use_when_the_quota_changes() {
         let (_permit, wait) = now(limiter.reserve("k", 5)).unwrap();
         assert!(wait > Duration::ZERO, "{old}");
         limiter.set_quota(new.parse().unwrap());
-        assert_eq!(limiter.peek("k").unwrap().remaining(), left, "{old} to {new}");
+        let denied = limiter.check_n("k", left + 1).unwrap(); // the key's next decision, with which it changes
+        assert_eq!((denied.allowed(), denied.remaining()), (false, left), "{old} to {new}");
         // They count from the change, not from when they are due: by then they may be on top of a whole quota.
         clock.advance(Duration::from_secs(2));
         assert!(limiter.check_n("k", limiter.quota().unwrap().capacity()).unwrap().allowed(), "{old} to {new}");
