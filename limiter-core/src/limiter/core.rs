@@ -230,7 +230,12 @@ impl<S: Store> Core<S> {
     }
 
     pub(crate) async fn snapshot(&self, key: &[u8]) -> Option<(KeyState, Timestamp)> {
-        Store::snapshot(&self.store, self.planned(key).demand(key, 0), self.clock()).await
+        self.snapshot_by(key, self.clock()).await
+    }
+
+    /// [`snapshot`](Self::snapshot) by the clock of another limiter.
+    pub(crate) async fn snapshot_by(&self, key: &[u8], clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
+        Store::snapshot(&self.store, self.planned(key).demand(key, 0), clock).await
     }
 
     pub(crate) async fn adjust(&self, key: &[u8], cost: u64, adjust: Adjust) -> Result<Decision, Error> {

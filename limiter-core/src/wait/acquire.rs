@@ -180,13 +180,9 @@ impl Refused {
     }
 }
 
-/// Frees a place that no units were found for; the nudge it makes, which is nobody else's. Somebody may have found no
-/// place because of this one: it cannot go quietly.
+/// Frees a place that no units were found for; the nudges that makes, which are nobody else's.
 fn leave(slot: Option<Slot>) -> u64 {
-    slot.map_or(0, |slot| {
-        drop(slot);
-        1
-    })
+    slot.map_or(0, |slot| u64::from(slot.leave()))
 }
 
 impl<S: Store> Acquire<S> {
