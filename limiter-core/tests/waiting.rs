@@ -105,6 +105,22 @@ fn a_granted_permit_that_nobody_reads_is_given_back() {
 }
 
 #[test]
+fn what_was_granted_before_a_restart_is_not_given_back_after_it() {
+    let (limiter, clock) = limiter("10/s");
+    limiter.check_n("k", 10).unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let [unread, late] = [0; 2].map(|_| crowd.add(limiter.acquire("k").cost(5)).unwrap());
+    clock.advance(Duration::from_secs(1)); // both granted, neither has looked
+    limiter.restart("10/s".parse().unwrap());
+    limiter.check_n("k", 10).unwrap();
+    crowd.drop_caller(unread);
+    assert_eq!(limiter.peek("k").unwrap().remaining(), 0, "units that were never taken since");
+    let (mut late, _) = crowd.callers.remove(&late).unwrap();
+    ready(ready(late.as_mut()).unwrap().refund()).unwrap();
+    assert_eq!(limiter.peek("k").unwrap().remaining(), 0);
+}
+
+#[test]
 fn a_caller_that_is_never_polled_again_delays_nobody() {
     let (limiter, clock) = limiter("1/s");
     limiter.check("k").unwrap();

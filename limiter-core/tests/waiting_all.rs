@@ -221,6 +221,20 @@ fn a_refund_is_noticed_by_those_who_wait() {
 }
 
 #[test]
+fn what_is_granted_after_a_restart_can_be_given_back() {
+    let world = World::new();
+    let (user, all) = (world.limiter("user", "1/s"), world.limiter("all", "9/day"));
+    let both = Limiter::all([user.on("ada"), all.on(())]);
+    both.check().unwrap();
+    let mut waiting = waits(&both, None);
+    all.restart("9/day".parse().unwrap());
+    world.clock.advance(SECOND);
+    let Poll::Ready(Ok(permits)) = poll(&mut waiting) else { panic!("not granted") };
+    permits.into_iter().for_each(|permit| drop(permit.refund_blocking().unwrap()));
+    assert_eq!(all.peek(()).unwrap().remaining(), 9);
+}
+
+#[test]
 fn a_long_line_that_is_served_at_once_is_no_deep_recursion() {
     let world = World::new();
     let (user, all) = (world.limiter("user", "fixed_window 20000/min"), world.limiter("all", "fixed_window 20000/min"));

@@ -88,8 +88,12 @@ impl<S: Store> Ask<S> {
     /// ```
     #[must_use]
     pub fn permit(&self, decision: &Decision) -> Option<Permit<S>> {
-        let granted = || Permit::of_check(Arc::clone(&self.core), self.key.clone(), self.cost, decision, self.start);
-        decision.allowed().then(granted)
+        decision.allowed().then(|| self.granted(decision, self.start))
+    }
+
+    /// The permit for units granted when the limiter had been restarted `start` times.
+    pub(crate) fn granted(&self, decision: &Decision, start: u64) -> Permit<S> {
+        Permit::of_check(Arc::clone(&self.core), self.key.clone(), self.cost, decision, start)
     }
 
     pub(crate) fn core(&self) -> &Arc<Core<S>> {
@@ -128,22 +132,24 @@ impl<S: Store> All<S> {
     /// [`Error::NeverFits`] for a cost above its quota's capacity, with the part it is of; [`Error::DuplicateKey`] where
     /// two parts name the same key of the same limiter; [`Error::TooManyDemands`]; [`Error::Store`].
     pub async fn check_async(&self) -> Result<Decision, Error> {
-        self.take(false).await
+        Ok(self.take(false).await?.0)
     }
 
     /// Takes all of it if all of it is there; past those who wait for several keys where its turn among them `has_come`.
-    pub(crate) async fn take(&self, has_come: bool) -> Result<Decision, Error> {
+    /// With the decision, how often each part's limiter had been restarted.
+    pub(crate) async fn take(&self, has_come: bool) -> Result<(Decision, SmallVec<[u64; 4]>), Error> {
         let (first, planned) = self.planned()?;
         let demands = self.demands(&planned);
+        let starts = planned.iter().map(Planned::start).collect();
         let waiters = self.first_behind_waiters(has_come);
         let decision = match waiters {
             None => Store::take(&first.store, &demands, first.clock()).await?,
             Some(_) => Store::peek(&first.store, &demands, first.clock()).await?,
         };
-        let Some(place) = waiters else { return Ok(decision) };
+        let Some(place) = waiters else { return Ok((decision, starts)) };
         let (ask, quota) = (&self.asks[place], &planned[place].quota);
         let state = ask.core.snapshot_by(ask.key.as_slice(), first.clock()).await;
-        Ok(ask.core.refuse_for_waiters(ask.key.as_slice(), quota, (place, ask.cost), decision, state))
+        Ok((ask.core.refuse_for_waiters(ask.key.as_slice(), quota, (place, ask.cost), decision, state), starts))
     }
 
     /// What [`check_async`](Self::check_async) would answer if nobody waited; takes nothing.

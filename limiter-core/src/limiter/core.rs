@@ -157,8 +157,10 @@ impl<S: Store> Core<S> {
         self.store.take_now(std::slice::from_ref(demand), self.clock())
     }
 
-    pub(crate) async fn take(&self, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
-        self.take_as(&self.planned(key), key, cost).await
+    /// The decision, and how often the limiter had been restarted when it was asked for.
+    pub(crate) async fn take(&self, key: &[u8], cost: u64) -> Result<(Decision, u64), StoreError> {
+        let planned = self.planned(key);
+        Ok((self.take_as(&planned, key, cost).await?, planned.start()))
     }
 
     /// [`take`](Self::take) where the key's quota is known.
@@ -239,7 +241,11 @@ impl<S: Store> Core<S> {
     }
 
     pub(crate) async fn adjust(&self, key: &[u8], cost: u64, adjust: Adjust) -> Result<Decision, Error> {
-        let decision = Store::adjust(&self.store, self.planned(key).demand(key, cost), adjust, self.clock()).await?;
+        self.adjust_as(&self.planned(key), key, cost, adjust).await
+    }
+
+    async fn adjust_as(&self, planned: &Planned<'_>, key: &[u8], cost: u64, adjust: Adjust) -> Result<Decision, Error> {
+        let decision = Store::adjust(&self.store, planned.demand(key, cost), adjust, self.clock()).await?;
         self.queues.nudge(key);
         Ok(decision)
     }
@@ -263,10 +269,11 @@ impl<S: Store> Core<S> {
         cost: u64,
         adjust: Adjust,
     ) -> Result<Decision, Error> {
-        if self.start() == start {
-            return self.adjust(key, cost, adjust).await;
+        let planned = self.planned(key);
+        if planned.start() == start {
+            return self.adjust_as(&planned, key, cost, adjust).await;
         }
-        Ok(Store::peek(&self.store, &[self.planned(key).demand(key, 0)], self.clock()).await?)
+        Ok(Store::peek(&self.store, &[planned.demand(key, 0)], self.clock()).await?)
     }
 
     /// The denial of a request that would overtake those who wait.
@@ -378,6 +385,11 @@ impl Deref for Held<'_> {
 }
 
 impl Planned<'_> {
+    /// How often the limiter had been restarted when this was its plan.
+    pub(crate) fn start(&self) -> u64 {
+        self.plan.scope.start()
+    }
+
     pub(crate) fn demand<'a>(&'a self, key: &'a [u8], cost: u64) -> Demand<'a> {
         Demand::new(&self.plan.scope, key, &self.quota, cost)
     }

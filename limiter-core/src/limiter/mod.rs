@@ -209,10 +209,11 @@ impl<S: Store> Limiter<S> {
     async fn reserve_bytes(&self, key: &[u8], cost: u64) -> Result<(Permit<S>, Duration), Error> {
         let quota = self.0.quota(key);
         fits(&quota, cost)?;
+        let start = self.0.start();
         let decision = self.0.adjust(key, cost, Adjust::Reserve).await?;
         if decision.allowed() {
             let wait = decision.at().saturating_since(self.0.now().await?);
-            return Ok((Permit::new(Arc::clone(&self.0), KeyBuf::of(key), cost, decision, None), wait));
+            return Ok((Permit::new(Arc::clone(&self.0), KeyBuf::of(key), cost, (decision, start), None), wait));
         }
         let needed = decision.retry_after().ok_or_else(|| never_fits(&quota, cost))?;
         Err(Error::WaitTooLong { needed, allowed: quota.reach().min(needed.saturating_sub(Duration::from_micros(1))) })

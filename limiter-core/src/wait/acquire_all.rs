@@ -143,13 +143,14 @@ impl<S: Store> AcquireAll<S> {
                     continue;
                 }
             };
-            let decision = self.all.take(place.is_some()).await?;
+            let (decision, starts) = self.all.take(place.is_some()).await?;
             if decision.allowed() {
                 let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
                 let permits = asks
                     .iter()
+                    .zip(starts)
                     .zip(slots)
-                    .filter_map(|(ask, slot)| Some(ask.permit(&decision)?.holding(slot).after(waited)));
+                    .map(|((ask, start), slot)| ask.granted(&decision, start).holding(slot).after(waited));
                 return Ok(permits.collect());
             }
             drop(slots);

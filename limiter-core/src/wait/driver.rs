@@ -48,16 +48,15 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
                 let heads = line.heads(&head, foreseen.room);
                 let cost = heads.iter().map(|head| head.cost).sum();
                 let taken = core.take(&key, cost).await;
-                taken
-                    .map(|decision| if decision.allowed() { Ok((heads, decision)) } else { Err(Denied::of(&decision)) })
+                taken.map(|taken| if taken.0.allowed() { Ok((heads, taken)) } else { Err(Denied::of(&taken.0)) })
             }
         };
         let more = match answer {
-            Ok(Ok((heads, decision))) => {
+            Ok(Ok((heads, taken))) => {
                 if !core.store.is_local() && core.queues.slots().is_none() {
-                    foreseen = Foreseen::after(&decision);
+                    foreseen = Foreseen::after(&taken.0);
                 }
-                hand_over(&core, &key, &line, heads, &decision, slot).await
+                hand_over(&core, &key, &line, heads, taken, slot).await
             }
             Ok(Err(_)) if foreseen.room > head.cost => {
                 drop(slot);
@@ -110,7 +109,7 @@ async fn hand_over<S: Store>(
     key: &Arc<[u8]>,
     line: &Arc<Line>,
     heads: Heads,
-    decision: &Decision,
+    (decision, start): (Decision, u64),
     mut slot: Option<Slot>,
 ) -> bool {
     let mut more = true;
@@ -118,7 +117,7 @@ async fn hand_over<S: Store>(
     let mut unread = 0;
     for head in heads {
         // Out of the line before it is woken: what it does next is not to find itself waiting there.
-        match head.grant(Granted { decision: decision.clone(), slot: slot.take() }) {
+        match head.grant(Granted { decision: decision.clone(), start, slot: slot.take() }) {
             Some(wake) => wakes.push(wake),
             None => unread += head.cost,
         }
@@ -129,7 +128,7 @@ async fn hand_over<S: Store>(
     }
     wakes.into_iter().for_each(Wake::now);
     if unread > 0 {
-        give_back(core, key, unread, decision.at()).await;
+        give_back(core, key, unread, (decision.at(), start)).await;
     }
     more
 }
@@ -181,9 +180,10 @@ async fn wait_for_slot<S: Store>(core: &Core<S>, line: &Line) {
     }
 }
 
-/// Returns units that nobody is there for any more. Should the store fail, they stay taken: never too much is admitted.
-pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, taken: Timestamp) {
-    let _ = core.adjust(key, cost, Adjust::Refund { taken }).await;
+/// Returns units that nobody is there for any more, taken at an instant of a start. Should the store fail, they stay
+/// taken: never too much is admitted.
+pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, (taken, start): (Timestamp, u64)) {
+    let _ = core.adjust_granted(start, key, cost, Adjust::Refund { taken }).await;
 }
 
 /// What those are told for whom somebody else's code was to be asked, and panicked.

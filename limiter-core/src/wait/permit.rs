@@ -55,8 +55,13 @@ impl Taken {
 
 impl<S: Store> Permit<S> {
     #[inline(always)]
-    pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
-        let start = core.start();
+    pub(crate) fn new(
+        core: Arc<Core<S>>,
+        key: KeyBuf,
+        cost: u64,
+        (decision, start): (Decision, u64),
+        slot: Option<Slot>,
+    ) -> Self {
         Self { core, key, cost, decision, waited: Duration::ZERO, slot, start }
     }
 

@@ -35,6 +35,8 @@ enum State {
 /// What a waiter is handed.
 pub(super) struct Granted {
     pub(super) decision: Decision,
+    /// How often the limiter had been restarted.
+    pub(super) start: u64,
     pub(super) slot: Option<Slot>,
 }
 
@@ -42,8 +44,8 @@ pub(super) struct Granted {
 pub(super) enum Gone {
     /// In line.
     Waiting,
-    /// Granted at that instant, and nobody had read it.
-    Granted { taken: Timestamp, slot: Option<Slot> },
+    /// Granted, and nobody had read it.
+    Granted(Granted),
     /// Served or refused.
     Finished,
 }
@@ -141,7 +143,7 @@ impl Waiter {
         match std::mem::replace(&mut *self.lock(), State::Gone) {
             State::Waiting { .. } => Gone::Waiting,
             State::Done(result) => match *result {
-                Ok(Granted { decision, slot }) => Gone::Granted { taken: decision.at(), slot },
+                Ok(granted) => Gone::Granted(granted),
                 Err(_) => Gone::Finished,
             },
             State::Gone => Gone::Finished,
