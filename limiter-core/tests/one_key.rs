@@ -173,6 +173,19 @@ fn a_handle_overtakes_nobody_even_where_units_are_there_for_it() {
 }
 
 #[test]
+fn a_future_that_is_polled_after_its_end_takes_nothing_more() {
+    let World { limiter, .. } = World::new("9/s");
+    let handle = limiter.for_key("ada");
+    let mut context = Context::from_waker(Waker::noop());
+    for left in [8, 7] {
+        let mut future = handle.acquire().into_future(); // the first by the long way, the second by the short one
+        assert!(Pin::new(&mut future).poll(&mut context).is_ready());
+        assert!(Pin::new(&mut future).poll(&mut context).is_pending());
+        assert_eq!(limiter.peek("ada").unwrap().remaining(), left);
+    }
+}
+
+#[test]
 fn a_closed_limiter_is_closed_to_its_handles() {
     let World { limiter, .. } = World::new("9/s");
     let handle = limiter.for_key("ada");

@@ -3,11 +3,11 @@
 use super::{
     Limiter,
     core::{Core, Plan, Plans, Rule},
+    heard::Heard,
 };
 use crate::{
     Clock, MemoryStore, Quota,
     store::{Scope, Store},
-    sync::Mutex,
     wait::{Queues, Sleep, ThreadTimer},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -203,7 +203,7 @@ impl<S: Store> LimiterBuilder<S> {
             priority_step: self.priority_step,
             queues: Arc::new(Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter), self.at_once)),
             plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
-            heard: Mutex::default(),
+            heard: Heard::default(),
         }))
     }
 }

@@ -5,6 +5,7 @@ mod blocking;
 mod builder;
 mod calls;
 mod core;
+mod heard;
 mod local;
 mod one_key;
 

@@ -8,6 +8,7 @@ use super::{
     slots::Slot,
     task::Task,
     turns::{Standing, Turn},
+    waiter::wake,
 };
 use crate::{
     All, Error, Timestamp,
@@ -343,15 +344,16 @@ impl<S: Store> Desk<S> {
         paper.answer = Some(answer);
         let reader = paper.reader.take();
         drop(paper);
-        reader.into_iter().for_each(Waker::wake);
+        reader.into_iter().for_each(wake);
     }
 
     fn poll(&self, cx: &Context<'_>) -> Poll<Answer<S>> {
+        let _replaced; // dropped after the lock, as whatever that drops may be waited for here
         let mut paper = self.lock();
         match paper.answer.take() {
             Some(answer) => Poll::Ready(answer),
             None => {
-                paper.reader = Some(cx.waker().clone());
+                _replaced = paper.reader.replace(cx.waker().clone());
                 Poll::Pending
             }
         }
@@ -372,7 +374,7 @@ impl<S: Store> Errand<S> {
 impl<S: Store> Drop for Errand<S> {
     fn drop(&mut self) {
         if let Some(desk) = self.0.take() {
-            desk.put(Err(panicked()));
+            desk.put(Err(panicked().into()));
         }
     }
 }
@@ -390,7 +392,7 @@ impl<S: Store> Drop for Reader<S> {
         paper.gone = true;
         let (waiting, answer) = (paper.waiting.take(), paper.answer.take());
         drop(paper);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_iter().for_each(wake);
         answer.into_iter().for_each(give_back);
     }
 }

@@ -187,9 +187,9 @@ pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, (
 }
 
 /// What those are told for whom somebody else's code was to be asked, and panicked.
-pub(super) fn panicked() -> Error {
+pub(crate) fn panicked() -> StoreError {
     let source = "the store, or the rule that gives the key its quota, panicked while it was asked";
-    StoreError::new(StoreErrorKind::Other).with_source(source).into()
+    StoreError::new(StoreErrorKind::Other).with_source(source)
 }
 
 /// Takes the line out of the limiter when its driver ends, and leaves nobody standing in it should it have panicked.
@@ -201,7 +201,7 @@ struct OnDuty<'a, S: Store> {
 
 impl<S: Store> Drop for OnDuty<'_, S> {
     fn drop(&mut self) {
-        self.line.abandon(&self.core.queues, panicked);
+        self.line.abandon(&self.core.queues, || panicked().into());
         self.core.queues.forget(self.key, self.line);
         self.core.queues.notify_idle();
     }

@@ -34,5 +34,8 @@ pub use task::block_on;
 pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 
+pub(crate) use driver::panicked;
 pub(crate) use queue::Queues;
 pub(crate) use slots::Slot;
+pub(crate) use task::Task;
+pub(crate) use waiter::wake;
