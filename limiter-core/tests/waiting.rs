@@ -292,6 +292,19 @@ fn permits_bound_how_many_are_at_work_and_the_next_comes_when_one_goes() {
 }
 
 #[test]
+fn a_timeout_ends_on_time_also_where_waits_for_units_have_slack() {
+    let clock = ManualClock::new(START);
+    let builder = Limiter::builder("10/s".parse().unwrap()).clock(clock.clone()).sleep(clock.clone());
+    let slack = Duration::from_secs(60);
+    let limiter = builder.at_once(1).buffer(slack).jitter(slack).build();
+    let mut crowd = Crowd::new(&clock);
+    let _at_work = crowd.add(limiter.acquire("k")).unwrap_err().unwrap();
+    crowd.add(limiter.acquire("k").timeout(Duration::from_secs(1))).unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert!(matches!(crowd.served()[..], [(_, 1_000_000, Err(Error::TimedOut { .. }))]));
+}
+
+#[test]
 fn a_place_and_units_are_waited_for_in_one_line() {
     let clock = ManualClock::new(START);
     let builder = Limiter::builder("sliding_log 1/s".parse().unwrap()).clock(clock.clone()).sleep(clock.clone());

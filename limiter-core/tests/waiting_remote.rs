@@ -154,6 +154,15 @@ async fn a_grant_costs_one_call_and_comes_at_its_instant() {
 }
 
 #[tokio::test]
+async fn slack_is_added_to_waits_and_nobody_waits_whose_units_are_there() {
+    let (store, clock) = (Remote::default(), ManualClock::new(START));
+    let builder = Limiter::builder("10/s burst 1".parse().unwrap()).store(store).buffer(Duration::from_millis(7));
+    let limiter = builder.clock(clock.clone()).sleep(clock.clone()).build();
+    let (granted, _) = crowd(&limiter, &clock, 3, None).await;
+    assert_eq!(granted, [(0, Duration::ZERO), (1, Duration::from_millis(107)), (2, Duration::from_millis(214))]);
+}
+
+#[tokio::test]
 async fn what_is_there_is_taken_for_everybody_at_once() {
     let (limiter, store, clock) = limiter("sliding_log 60/s");
     let (granted, _) = crowd(&limiter, &clock, 100, None).await;

@@ -21,14 +21,16 @@ use std::{
 };
 
 /// Asks the store for the head of the line, sleeps until the instant it names, and hands the grant over; from the
-/// first waiter, who was denied with `first_wait`, to the last.
+/// first waiter, who was denied with `first_wait` (zero where nobody asked for units yet), to the last.
 ///
 /// Nobody is asked for whom the store has just been asked: a grant costs one take, and one more if it had to be slept
 /// for. Where the store is not in this process, what its last answer tells saves calls: all that it had left is taken
 /// for as many waiters at once, and who asks for one unit next sleeps until there is one before it asks.
 pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Arc<Line>, first_wait: Duration) {
     let on_duty = OnDuty { core: &core, key: &key, line: &line };
-    pause(&core, first_wait, &line).await;
+    if !first_wait.is_zero() {
+        pause(&core, first_wait, &line).await;
+    }
     let mut foreseen = Foreseen::default();
     while let Some(head) = line.head(&core.queues) {
         if line.take_unjudged()
@@ -173,7 +175,11 @@ async fn wait_for_slot<S: Store>(core: &Core<S>, line: &Line) {
         return Pause { sleep: Nap::endless(), line }.await;
     };
     match core.now().await {
-        Ok(now) if now < deadline => pause(core, deadline.saturating_since(now), line).await,
+        Ok(now) if now < deadline => {
+            // Without the slack of waits for units: nobody's time is longer for it.
+            let sleep = Nap::new(&*core.sleep, deadline.saturating_since(now));
+            Pause { sleep, line }.await;
+        }
         Ok(now) => line.expire(&core.queues, now),
         // The store's time is not to be had: wait for a place alone.
         Err(_) => Pause { sleep: Nap::endless(), line }.await,
