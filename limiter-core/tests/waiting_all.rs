@@ -7,6 +7,7 @@ use limiter_core::{
     Timestamp,
 };
 use std::{
+    cell::RefCell,
     future::{Future, IntoFuture},
     pin::Pin,
     sync::mpsc,
@@ -275,6 +276,30 @@ fn places_at_once_are_waited_for_too() {
     assert!(poll(&mut next).is_pending());
     drop(at_work);
     assert!(matches!(poll(&mut next), Poll::Ready(Ok(permits)) if permits.len() == 2));
+}
+
+thread_local! {
+    static KEPT: RefCell<Vec<Permit<MemoryStore>>> = const { RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn a_place_that_becomes_free_as_a_thread_ends_goes_to_who_waits_for_it() {
+    let world = World::new();
+    let user = world.builder("user", "9/s").at_once(1).build();
+    let both = Limiter::all([user.on("ada"), user.on("bob")]);
+    let (kept, (sender, receiver)) = (both.clone(), mpsc::channel());
+    let (go_on, waits_now) = mpsc::channel::<()>();
+    let keeper = thread::spawn(move || {
+        KEPT.with_borrow_mut(|permits| permits.extend(kept.acquire().blocking().unwrap()));
+        sender.send(()).unwrap();
+        waits_now.recv().unwrap();
+        user.reset("ada").unwrap(); // which wakes on this thread; what that needs ends before what is kept
+    });
+    receiver.recv().unwrap();
+    let mut waiting = waits(&both, None);
+    go_on.send(()).unwrap();
+    keeper.join().unwrap();
+    assert!(matches!(poll(&mut waiting), Poll::Ready(Ok(_))));
 }
 
 #[test]
