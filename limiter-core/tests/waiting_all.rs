@@ -263,6 +263,19 @@ fn as_many_wait_as_the_limiter_lets_wait_and_closing_fails_them() {
 }
 
 #[test]
+fn a_limiter_closed_now_grants_nothing_to_who_waits_for_another_one_too() {
+    let world = World::new();
+    let (user, all) = (world.limiter("user", "1/s"), world.limiter("all", "9/day"));
+    let both = Limiter::all([user.on("ada"), all.on(())]);
+    both.check().unwrap();
+    let mut waiting = waits(&both, None); // for the user's
+    all.close_now();
+    world.clock.advance(SECOND);
+    assert!(matches!(poll(&mut waiting), Poll::Ready(Err(Error::Closed))));
+    assert_eq!(all.peek(()).unwrap().remaining(), 8);
+}
+
+#[test]
 fn places_at_once_are_waited_for_too() {
     let world = World::new();
     let user = world.builder("user", "9/s").at_once(1).build();

@@ -124,6 +124,9 @@ impl<S: Store> AcquireAll<S> {
             if let Some(place) = &place {
                 self.come_first(place, &mut asked, desk).await?;
             }
+            if asks.iter().any(|ask| ask.core().queues.has_failed()) {
+                return Err(Error::Closed);
+            }
             let slots = match self.enter() {
                 Ok(slots) => slots,
                 Err(full) => {
