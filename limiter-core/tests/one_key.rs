@@ -12,6 +12,7 @@ use limiter_core::{
 use std::{
     future::{Future, IntoFuture},
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -170,6 +171,49 @@ fn a_handle_overtakes_nobody_even_where_units_are_there_for_it() {
     assert!(matches!(now(small), Err(Error::WaitTooLong { .. })));
     clock.advance(Duration::from_millis(50));
     assert!(large.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
+fn a_future_that_is_polled_after_its_end_takes_nothing_more() {
+    let World { limiter, .. } = World::new("9/s");
+    let handle = limiter.for_key("ada");
+    let mut context = Context::from_waker(Waker::noop());
+    for left in [8, 7] {
+        let mut future = handle.acquire().into_future(); // the first by the long way, the second by the short one
+        assert!(Pin::new(&mut future).poll(&mut context).is_ready());
+        assert!(Pin::new(&mut future).poll(&mut context).is_pending());
+        assert_eq!(limiter.peek("ada").unwrap().remaining(), left);
+    }
+}
+
+#[test]
+fn a_handle_goes_into_tasks_and_threads_by_clone_or_in_an_arc() {
+    fn is_sent<T: Send>(it: T) -> T {
+        it
+    }
+    fn is_shared<T: Send + Sync + 'static>(_: &T) {}
+
+    let World { limiter, .. } = World::new("1000/s");
+    let shared = Arc::new(limiter.for_key("ada"));
+    is_shared(&shared);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let tasks = (0..8).map(|_| {
+        let (shared, own) = (Arc::clone(&shared), shared.as_ref().clone());
+        runtime.spawn(async move {
+            let permits = (shared.acquire().await.unwrap(), own.acquire().cost(2).await.unwrap());
+            tokio::task::yield_now().await; // held over an await
+            permits.0.refund().await.unwrap();
+            permits.1.cost()
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let taken: u64 = tasks.into_iter().map(|task| runtime.block_on(task).unwrap()).sum();
+    assert_eq!((taken, limiter.peek("ada").unwrap().remaining()), (16, 1000 - 16));
+    std::thread::scope(|scope| {
+        let future = is_sent(shared.acquire().into_future());
+        let permit = scope.spawn(move || block_on(future).unwrap());
+        assert_eq!(is_sent(permit.join().unwrap()).cost(), 1);
+    });
 }
 
 #[test]

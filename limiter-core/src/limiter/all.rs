@@ -39,8 +39,8 @@ impl<S: Store> Limiter<S> {
     /// Several keys in one decision: per user, per tenant and for everybody, each under its own limiter's quota.
     ///
     /// Admitted only if all admit; a denial takes nothing anywhere, and [`Decision::denied`] names those that denied
-    /// by their place. The limiters must keep their states in one store, which decides in one atomic step; time is
-    /// that of the first one.
+    /// by their place. The limiters must keep their states in one store, which decides in one atomic step; time, and the
+    /// timer of those who wait, are the first one's.
     ///
     /// ```
     /// use limiter_core::{Limiter, MemoryStore};
@@ -156,7 +156,7 @@ impl<S: Store> All<S> {
             let decision = answer?;
             let Some(place) = waiters else { return Ok(decision) };
             let (ask, quota) = (&self.asks[place], &planned[place].quota);
-            let state = ask.core.snapshot(ask.key.as_slice()).await;
+            let state = ask.core.snapshot_by(ask.key.as_slice(), first.clock()).await;
             return Ok(ask.core.refuse_for_waiters(ask.key.as_slice(), quota, (place, ask.cost), decision, state));
         }
     }
@@ -190,6 +190,18 @@ impl<S: Store> All<S> {
             }
         }
         Ok((&first.core, planned))
+    }
+
+    /// An error where no waiting helps.
+    pub(crate) fn could_be_granted(&self) -> Result<(), Error> {
+        self.planned()?;
+        for (place, ask) in self.asks.iter().enumerate() {
+            let is_same = |other: &Ask<S>| Arc::ptr_eq(&other.core, &ask.core) && other.bytes() == ask.bytes();
+            if self.asks.iter().take(place).any(is_same) {
+                return Err(Error::DuplicateKey);
+            }
+        }
+        Ok(())
     }
 
     fn demands<'a>(&'a self, planned: &'a [Planned<'_>]) -> SmallVec<[Demand<'a>; 4]> {

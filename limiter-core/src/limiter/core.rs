@@ -1,14 +1,15 @@
 //! What the clones of a limiter share: the quota of each key, the store, the lines.
 
+use super::heard::{Asking, Heard, Known};
 use crate::{
     Clock, Decision, Error, KeyState, Quota, Timestamp,
     error::{StoreError, StoreErrorKind},
     store::{Adjust, Demand, Granted, LocalStore, Resets, Scope, Store, Term},
     sync::{
-        Mutex, MutexGuard, RwLock,
+        RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    wait::{Queues, Sleep},
+    wait::{Queues, Sleep, Task},
 };
 use std::{
     borrow::Cow,
@@ -17,12 +18,8 @@ use std::{
     hash::{BuildHasher, RandomState},
     ops::Deref,
     sync::{Arc, PoisonError},
-    task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
-
-/// How long a store's time is carried on by this machine's.
-const HEARD_LATELY: Duration = Duration::from_secs(60);
 
 pub(crate) struct Core<S: Store> {
     pub(crate) store: S,
@@ -35,17 +32,7 @@ pub(crate) struct Core<S: Store> {
     pub(crate) queues: Arc<Queues>,
     pub(super) plan: Plans,
     pub(super) resets: Arc<Resets>,
-    pub(super) heard: Mutex<Heard>,
-}
-
-/// The time of a store that is not in this process, as far as it has told.
-#[derive(Default)]
-pub(super) struct Heard {
-    /// Its time when it last answered.
-    last: Option<(Timestamp, Instant)>,
-    /// Whether it is being asked for it, and who waits for that.
-    is_asked: bool,
-    waiting: Vec<Waker>,
+    pub(super) heard: Heard,
 }
 
 /// Which quota each key is under, and the name their states are kept by.
@@ -153,7 +140,7 @@ impl<S: Store> Core<S> {
         }
         // Hashes of nothing under fresh random keys are random numbers.
         let random = RandomState::new().hash_one(()) >> 32;
-        self.jitter.mul_f64(random as f64 / f64::from(u32::MAX))
+        self.jitter.mul_f64(random as f64 / (f64::from(u32::MAX) + 1.0)) // below the whole, which may be all there is
     }
 
     /// The time that the first plan is in force.
@@ -221,7 +208,7 @@ impl<S: Store> Core<S> {
     /// Notes what time it is where the store is.
     fn hear(&self, now: Timestamp) {
         if !self.store.is_local() && self.clock.is_none() {
-            self.heard().last = Some((now, Instant::now()));
+            self.heard.note(now);
         }
     }
 
@@ -236,54 +223,36 @@ impl<S: Store> Core<S> {
 
     /// [`now`](Self::now), without a call to a store that has answered lately, and with one for all who ask at once: for
     /// deadlines, late by a round trip.
-    pub(crate) async fn roughly_now(&self) -> Result<Timestamp, StoreError> {
+    pub(crate) async fn roughly_now(self: &Arc<Self>) -> Result<Timestamp, StoreError> {
         if self.knows_time() {
             return self.now().await;
         }
-        loop {
-            if let Some(now) = self.time_heard() {
-                return Ok(now);
+        let question = match self.heard.known() {
+            Known::Now(now) => return Ok(now),
+            Known::Asked(question) => question,
+            Known::Unknown(question) => {
+                // In a task of its own: others wait for the answer too, whether or not this caller is polled again.
+                let (core, asked) = (Arc::clone(self), Arc::clone(&question));
+                Task::start(async move {
+                    let mut asking = Asking { heard: &core.heard, question: asked, answer: None };
+                    asking.answer = Some(core.now().await);
+                });
+                question
             }
-            if let Some(_asking) = self.begin_asking() {
-                let now = self.now().await?;
-                self.hear(now);
-                return Ok(now);
-            }
-            poll_fn(|cx| self.poll_heard(cx)).await;
-        }
-    }
-
-    fn time_heard(&self) -> Option<Timestamp> {
-        let (then, since) = self.heard().last?;
-        let elapsed = since.elapsed();
-        (elapsed < HEARD_LATELY).then(|| then.saturating_add(elapsed))
-    }
-
-    /// `None` where somebody asks already.
-    fn begin_asking(&self) -> Option<Asking<'_, S>> {
-        let was_asked = std::mem::replace(&mut self.heard().is_asked, true);
-        (!was_asked).then(|| Asking(self))
-    }
-
-    /// Ready once nobody is asking for the time any more.
-    fn poll_heard(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut heard = self.heard();
-        if !heard.is_asked {
-            return Poll::Ready(());
-        }
-        heard.waiting.push(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        };
+        poll_fn(|cx| question.poll(cx)).await
     }
 
     pub(crate) async fn snapshot(&self, key: &[u8]) -> Option<(KeyState, Timestamp)> {
+        self.snapshot_by(key, self.clock()).await
+    }
+
+    /// [`snapshot`](Self::snapshot) by the clock of another limiter.
+    pub(crate) async fn snapshot_by(&self, key: &[u8], clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
         loop {
             let planned = self.planned(key);
             let demand = planned.demand(key, 0);
-            let state = Store::snapshot(&self.store, demand, self.clock()).await;
+            let state = Store::snapshot(&self.store, demand, clock).await;
             if state.is_some() || demand.holds() {
                 return state;
             }
@@ -391,19 +360,6 @@ impl<S: LocalStore> Core<S> {
             let answer = self.store.take(std::slice::from_ref(demand), self.clock());
             answer.or_else(|error| self.take_again(demand, error))
         })
-    }
-}
-
-/// Somebody who asks the store for its time; others wait for the answer, or ask themselves where it is given up.
-struct Asking<'a, S: Store>(&'a Core<S>);
-
-impl<S: Store> Drop for Asking<'_, S> {
-    fn drop(&mut self) {
-        let mut heard = self.0.heard();
-        heard.is_asked = false;
-        let waiting = std::mem::take(&mut heard.waiting);
-        drop(heard);
-        waiting.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -5,6 +5,7 @@ mod blocking;
 mod builder;
 mod calls;
 mod core;
+mod heard;
 mod local;
 mod one_key;
 
@@ -154,7 +155,8 @@ impl Limiter {
 impl<S: Store> Limiter<S> {
     /// Takes one unit, and waits for it where it must: await the request, or call [`blocking`](Acquire::blocking).
     ///
-    /// First come, first served on each key, whatever the costs; waiting on one key never delays another.
+    /// First come, first served on each key, whatever the costs; waiting on one key never delays another. Neither the
+    /// request nor its permit borrows anything, so both can go into spawned tasks (elsewhere: `acquire_owned`).
     ///
     /// ```
     /// use limiter_core::{Error, Limiter};
@@ -356,7 +358,8 @@ impl<S: Store> Limiter<S> {
         std::future::poll_fn(|cx| self.0.queues.poll_idle(cx)).await;
     }
 
-    /// Fails those who wait with [`Error::Closed`], and lets nobody wait any more.
+    /// Fails those who wait with [`Error::Closed`], and lets nobody wait any more. Who waits for a key of another limiter
+    /// too, and stands in that one's line, fails when it next asks.
     pub fn close_now(&self) {
         self.0.queues.close();
         self.0.queues.fail_all();

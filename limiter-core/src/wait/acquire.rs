@@ -190,13 +190,9 @@ impl Refused {
     }
 }
 
-/// Frees a place that no units were found for; the nudge it makes, which is nobody else's. Somebody may have found no
-/// place because of this one: it cannot go quietly.
+/// Frees a place that no units were found for; the nudges that makes, which are nobody else's.
 fn leave(slot: Option<Slot>) -> u64 {
-    slot.map_or(0, |slot| {
-        drop(slot);
-        1
-    })
+    slot.map_or(0, |slot| u64::from(slot.leave()))
 }
 
 impl<S: Store> Acquire<S> {
@@ -284,7 +280,7 @@ impl<S: Store> Acquire<S> {
                 Join::Refused(error) => return Err(error),
             };
             let place = Place { core, key: &key, line, waiter };
-            let Granted { decision, slot, since } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
+            let Granted { decision, since, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
             let waited = match asked {
                 _ if !place.line.is_refused() => Duration::ZERO, // a round trip is no wait
                 Some(asked) => decision.at().saturating_since(asked),
@@ -332,12 +328,12 @@ impl<S: Store> Drop for Place<'_, S> {
         match self.waiter.go() {
             Gone::Finished => {}
             Gone::Waiting => self.line.leave(&self.core.queues, &self.waiter),
-            Gone::Granted { taken, since, slot } => {
+            Gone::Granted(Granted { decision, since, slot }) => {
                 drop(slot);
                 let (core, key, cost) = (Arc::clone(self.core), Arc::clone(self.key), self.waiter.cost);
                 // Whoever drops us may be inside anything; the store's future runs on by itself.
                 Task::start(async move {
-                    driver::give_back(&core, &key, cost, taken, since).await;
+                    driver::give_back(&core, &key, cost, decision.at(), since).await;
                 });
             }
         }

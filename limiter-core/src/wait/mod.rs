@@ -35,5 +35,8 @@ pub use task::{block_on, detach};
 pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 
+pub(crate) use driver::panicked;
 pub(crate) use queue::Queues;
 pub(crate) use slots::{Slot, Slots};
+pub(crate) use task::Task;
+pub(crate) use waiter::wake;

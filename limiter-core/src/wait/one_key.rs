@@ -104,6 +104,7 @@ pub struct KeyAcquireFuture<'a, S: Store>(Stage<'a, S>);
 enum Stage<'a, S: Store> {
     Start(KeyAcquire<'a, S>),
     AnyWay(&'a KeyLimiter<S>, AcquireFuture<S>),
+    Finished,
 }
 
 impl<'a, S: Store> Future for KeyAcquireFuture<'a, S> {
@@ -115,6 +116,7 @@ impl<'a, S: Store> Future for KeyAcquireFuture<'a, S> {
         if let Stage::Start(request) = &this.0 {
             let (of, cost, since) = (request.of, request.cost, request.of.limiter().core().resets());
             if let Some(Grant { at }) = of.grant_now(cost) {
+                this.0 = Stage::Finished; // polled once more, it takes nothing more
                 return Poll::Ready(Ok(KeyPermit { of, cost, at, since, rest: None }));
             }
             this.0 = Stage::AnyWay(of, request.any_way());

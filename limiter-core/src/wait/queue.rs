@@ -5,7 +5,7 @@ use super::{
     slots::{Slot, Slots},
     task::Task,
     turns::{Turn, Turns},
-    waiter::Waiter,
+    waiter::{Waiter, wake},
 };
 use crate::{
     Error, KeyState, Quota, Timestamp,
@@ -191,7 +191,9 @@ impl Queues {
         if self.waiting() == 0 {
             return Poll::Ready(());
         }
-        closing.push(cx.waker().clone());
+        if !closing.iter().any(|waker| waker.will_wake(cx.waker())) {
+            closing.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 
@@ -199,7 +201,7 @@ impl Queues {
     pub(super) fn notify_idle(&self) {
         if self.is_closed() && self.waiting() == 0 {
             let wakers = std::mem::take(&mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner));
-            wakers.into_iter().for_each(Waker::wake);
+            wakers.into_iter().for_each(wake);
         }
     }
 
@@ -265,14 +267,20 @@ impl Queues {
             }
             let line = Arc::new(Line::new(Arc::clone(&waiter)));
             let driver = driver(Arc::clone(&line));
-            line.set_driver(&driver);
-            match self.lock().entry(Arc::clone(key)) {
-                hashbrown::hash_map::Entry::Occupied(_) => {
-                    // Somebody else was first. The new line was never seen; its driver never ran.
-                    self.uncount(&waiter);
-                    return Join::Vanished;
+            let is_first = match self.lock().entry(Arc::clone(key)) {
+                hashbrown::hash_map::Entry::Occupied(_) => false,
+                hashbrown::hash_map::Entry::Vacant(place) => {
+                    // Not before: from here on the two hold each other until the driver has run to its end.
+                    line.set_driver(&driver);
+                    place.insert(Arc::clone(&line));
+                    true
                 }
-                hashbrown::hash_map::Entry::Vacant(place) => drop(place.insert(Arc::clone(&line))),
+            };
+            if !is_first {
+                // Somebody else was. The new line was never seen; its driver never ran.
+                self.uncount(&waiter);
+                self.notify_idle();
+                return Join::Vanished;
             }
             // Who nudges from here on finds the line; who did since the store was asked may not have.
             if self.nudged(key) != nudged {
@@ -331,5 +339,32 @@ impl Queues {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Arc<Line>, RandomState>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, not(limiter_loom)))]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    #[test]
+    fn who_finds_that_another_began_the_line_leaves_nothing_behind() {
+        let queues = Queues::new(9, Duration::ZERO, None);
+        let (key, quota) = (Arc::<[u8]>::from(*b"k"), "1/s".parse().unwrap());
+        let held = Arc::new(()); // by the drivers, as they hold their limiter
+        let begin = |between: &dyn Fn()| {
+            let held = Arc::clone(&held);
+            queues.join(&key, &quota, Waiter::new(1, None, 0), Some(0), None, |line| {
+                between();
+                Task::paused(async move {
+                    let _both = (held, line);
+                    pending().await
+                })
+            })
+        };
+        let first = std::cell::RefCell::new(None);
+        let second = begin(&|| *first.borrow_mut() = Some(begin(&|| {})));
+        assert!(matches!(second, Join::Vanished) && matches!(*first.borrow(), Some(Join::First(..))));
+        assert_eq!((Arc::strong_count(&held), queues.waiting()), (2, 1));
     }
 }

@@ -22,14 +22,14 @@ const WOKEN: u8 = 2;
 ///
 /// So a driver needs no task of a runtime and no thread of its own. What it runs must be short and must not block;
 /// whoever wakes it must hold no lock that it takes.
-pub(super) struct Task {
+pub(crate) struct Task {
     state: AtomicU8,
     future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
 
 impl Task {
     /// Starts `future`, at once and on this thread as far as it gets.
-    pub(super) fn start(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+    pub(crate) fn start(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
         let task = Self::paused(future);
         task.run();
         task
