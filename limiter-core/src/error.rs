@@ -339,6 +339,9 @@ pub enum StoreErrorKind {
     Format,
     /// More than this store can hold for one key.
     TooLarge,
+    /// What the demand rests on was changed while the call was under way, and nothing was done; see
+    /// [`Basis`](crate::store::Basis). A limiter that is told so asks again.
+    Outdated,
     /// Any other failure; see the error's source.
     Other,
 }
@@ -378,6 +381,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Full => "the store is full",
             StoreErrorKind::Format => "what is stored is not of a format that is known here",
             StoreErrorKind::TooLarge => "the quota or the key needs more than this store can hold",
+            StoreErrorKind::Outdated => "the quota was changed, or the key reset, while the call was under way",
             StoreErrorKind::Other => "the store failed",
         })
     }

@@ -311,7 +311,7 @@ async fn a_store_that_stalls_holds_no_request_for_as_long_as_it_may_wait() {
     let since = Instant::now();
     let refused = layer.layer(Ready::default()).oneshot(user("ada")).await.unwrap();
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(since.elapsed() < 5 * SECOND, "{:?}", since.elapsed());
+    assert!(since.elapsed() < 20 * SECOND, "{:?}", since.elapsed());
 }
 
 #[test]

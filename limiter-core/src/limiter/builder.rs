@@ -2,11 +2,11 @@
 
 use super::{
     Limiter,
-    core::{Core, Plan, Plans, Rule},
+    core::{Core, Plans, Rule},
 };
 use crate::{
     Clock, MemoryStore, Quota,
-    store::{Scope, Store},
+    store::{Resets, Store},
     sync::Mutex,
     wait::{Queues, Sleep, ThreadTimer},
 };
@@ -203,7 +203,8 @@ impl<S: Store> LimiterBuilder<S> {
             max_wait: self.max_wait,
             priority_step: self.priority_step,
             queues: Arc::new(Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter), self.at_once)),
-            plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
+            plan: Plans::new(name, self.rule),
+            resets: Arc::new(Resets::new()),
             heard: Mutex::default(),
         }))
     }

@@ -49,9 +49,14 @@ impl<S: Store> Limiter<S> {
         if let Some(answer) = self.0.check_now(key, cost) {
             return answer;
         }
-        match self.first_in_line(key, cost)? {
-            Ok(planned) => Ok(self.0.take_as(&planned, key, cost).await?),
-            Err(planned) => self.0.behind_waiters(planned, key, cost).await,
+        loop {
+            let answer = match self.first_in_line(key, cost)? {
+                Ok(planned) => self.0.take_as(&planned, key, cost).await,
+                Err(planned) => self.0.behind_waiters(planned, key, cost).await,
+            };
+            if let Some(answer) = answer {
+                return Ok(answer?);
+            }
         }
     }
 
@@ -73,9 +78,14 @@ impl<S: Store> Limiter<S> {
     }
 
     pub(super) async fn peek_bytes(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        match self.first_in_line(key, cost)? {
-            Ok(planned) => Ok(Store::peek(&self.0.store, &[planned.demand(key, cost)], self.0.clock()).await?),
-            Err(planned) => self.0.behind_waiters(planned, key, cost).await,
+        loop {
+            let answer = match self.first_in_line(key, cost)? {
+                Ok(planned) => self.0.peek_as(&planned, key, cost).await,
+                Err(planned) => self.0.behind_waiters(planned, key, cost).await,
+            };
+            if let Some(answer) = answer {
+                return Ok(answer?);
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
     store::{Adjust, Store},
     wait::{Acquire, Permit, Place, Slots},
 };
-use core::{Plan, Rule};
+use core::Rule;
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 /// A quota over a store: asks, waits and gives back, for any number of keys. Clones share everything.
@@ -207,12 +207,12 @@ impl<S: Store> Limiter<S> {
     }
 
     async fn reserve_bytes(&self, key: &[u8], cost: u64) -> Result<(Permit<S>, Duration), Error> {
-        let quota = self.0.quota(key);
+        let (quota, since) = (self.0.quota(key), self.0.resets());
         fits(&quota, cost)?;
         let decision = self.0.adjust(key, cost, Adjust::Reserve).await?;
         if decision.allowed() {
             let wait = decision.at().saturating_since(self.0.now().await?);
-            return Ok((Permit::new(Arc::clone(&self.0), KeyBuf::of(key), cost, decision, None), wait));
+            return Ok((Permit::new(Arc::clone(&self.0), KeyBuf::of(key), cost, decision, None, since), wait));
         }
         let needed = decision.retry_after().ok_or_else(|| never_fits(&quota, cost))?;
         Err(Error::WaitTooLong { needed, allowed: quota.reach().min(needed.saturating_sub(Duration::from_micros(1))) })
@@ -263,20 +263,20 @@ impl<S: Store> Limiter<S> {
     /// # }
     /// ```
     pub fn set_quota(&self, quota: Quota) {
-        self.0.plan.change(|plan| Plan { scope: plan.scope.clone(), rule: Rule::One(quota) });
+        self.0.plan.change(Rule::One(quota));
         self.0.queues.nudge_all();
     }
 
     /// Gives each key its quota by another rule from now on, in this process; see [`by_key`](Limiter::by_key) for rules,
     /// and [`set_quota`](Self::set_quota) for what becomes of the units in use.
     pub fn set_rule(&self, rule: impl Fn(&[u8]) -> Quota + Send + Sync + 'static) {
-        self.0.plan.change(|plan| Plan { scope: plan.scope.clone(), rule: Rule::ByKey(Arc::new(rule)) });
+        self.0.plan.change(Rule::ByKey(Arc::new(rule)));
         self.0.queues.nudge_all();
     }
 
     /// Puts every key under another quota with nothing in use and no block; see [`set_quota`](Self::set_quota).
     pub fn restart(&self, quota: Quota) {
-        self.0.plan.change(|plan| Plan { scope: plan.scope.next(), rule: Rule::One(quota) });
+        self.0.plan.restart(Rule::One(quota), &self.0.resets);
         self.0.queues.nudge_all();
     }
 

@@ -2,6 +2,7 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod background;
+mod basis;
 #[cfg(any(all(feature = "shared", target_os = "linux"), feature = "sqlite"))]
 mod boot_clock;
 mod demand;
@@ -13,6 +14,7 @@ mod place;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+mod resets;
 #[cfg(all(feature = "shared", target_os = "linux"))]
 mod shared;
 #[cfg(feature = "sqlite")]
@@ -20,6 +22,8 @@ mod sqlite;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod stored_key;
 
+pub use basis::Basis;
+pub(crate) use basis::{Granted, Term};
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
@@ -29,6 +33,7 @@ pub use place::{Grant, Place};
 pub use postgres::{PostgresStore, PostgresStoreBuilder};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder, RedisWarning};
+pub(crate) use resets::Resets;
 #[cfg(all(feature = "shared", target_os = "linux"))]
 pub use shared::{SharedStore, SharedStoreBuilder, SharedUsage};
 #[cfg(feature = "sqlite")]

@@ -25,8 +25,8 @@ pub struct Permit<S: Store> {
     waited: Duration,
     /// The place held among those at once; freed with the permit.
     slot: Option<Slot>,
-    /// How often the limiter had been restarted.
-    start: u64,
+    /// The limiter's count of resets before the units were asked for.
+    since: u64,
 }
 
 /// Units as they were taken, to be adjusted.
@@ -34,48 +34,49 @@ pub struct Permit<S: Store> {
 pub(super) struct Taken {
     pub(super) cost: u64,
     pub(super) at: Timestamp,
-    /// How often the limiter had been restarted.
-    pub(super) start: u64,
+    /// The limiter's count of resets before they were asked for.
+    pub(super) since: u64,
 }
 
 impl Taken {
     pub(super) async fn refund<S: Store>(self, core: &Core<S>, key: &[u8]) -> Result<Decision, Error> {
-        core.adjust_granted(self.start, key, self.cost, Adjust::Refund { taken: self.at }).await
+        core.adjust_granted(self.since, key, self.cost, Adjust::Refund { taken: self.at }).await
     }
 
     pub(super) async fn settle<S: Store>(self, core: &Core<S>, key: &[u8], true_cost: u64) -> Result<Decision, Error> {
-        let adjust = if true_cost > self.cost { Adjust::Charge } else { Adjust::Refund { taken: self.at } };
-        core.adjust_granted(self.start, key, true_cost.abs_diff(self.cost), adjust).await
+        match true_cost.checked_sub(self.cost) {
+            Some(more @ 1..) => core.adjust(key, more, Adjust::Charge).await,
+            _ => {
+                let adjust = Adjust::Refund { taken: self.at };
+                core.adjust_granted(self.since, key, self.cost - true_cost, adjust).await
+            }
+        }
     }
 
     pub(super) async fn restamp<S: Store>(self, core: &Core<S>, key: &[u8]) -> Result<Decision, Error> {
-        core.adjust_granted(self.start, key, self.cost, Adjust::Restamp { taken: self.at }).await
+        core.adjust_granted(self.since, key, self.cost, Adjust::Restamp { taken: self.at }).await
     }
 }
 
 impl<S: Store> Permit<S> {
     #[inline(always)]
-    pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
-        let start = core.start();
-        Self { core, key, cost, decision, waited: Duration::ZERO, slot, start }
+    pub(crate) fn new(
+        core: Arc<Core<S>>,
+        key: KeyBuf,
+        cost: u64,
+        decision: Decision,
+        slot: Option<Slot>,
+        since: u64,
+    ) -> Self {
+        Self { core, key, cost, decision, waited: Duration::ZERO, slot, since }
     }
 
     pub(crate) fn after(self, waited: Duration) -> Self {
         Self { waited, ..self }
     }
 
-    /// The permit of a check that began when the limiter had been restarted `start` times.
-    pub(crate) fn of_check(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: &Decision, start: u64) -> Self {
-        Self { core, key, cost, decision: decision.clone(), waited: Duration::ZERO, slot: None, start }
-    }
-
-    /// The same with a place held among those at once.
-    pub(super) fn holding(self, slot: Option<Slot>) -> Self {
-        Self { slot, ..self }
-    }
-
     pub(super) fn taken(&self) -> Taken {
-        Taken { cost: self.cost, at: self.decision.at(), start: self.start }
+        Taken { cost: self.cost, at: self.decision.at(), since: self.since }
     }
 
     pub(super) fn into_slot(self) -> Option<Slot> {
