@@ -213,7 +213,8 @@ pub enum Error {
         /// The wait that was allowed.
         allowed: Duration,
     },
-    /// The caller's time passed while it waited for others to finish; nothing was taken.
+    /// The caller's time passed while it waited for others to finish; nothing was taken. The wait that would have been needed
+    /// is not known, and has no bound: it ends when they do.
     TimedOut {
         /// The wait that was allowed, and over.
         waited: Duration,
@@ -256,7 +257,12 @@ impl fmt::Display for Error {
             Self::WaitTooLong { needed, allowed } => {
                 write!(f, "the wait would be {needed:?}, above the {allowed:?} allowed")
             }
-            Self::TimedOut { waited } => write!(f, "nobody had finished after the {waited:?} allowed"),
+            Self::TimedOut { waited } => {
+                write!(
+                    f,
+                    "others had not finished after the {waited:?} allowed, and how much longer they take is not known"
+                )
+            }
             Self::QueueFull { waiting } => write!(f, "{waiting} callers wait already, the most this limiter lets wait"),
             Self::TooManyAtOnce { most, part } => {
                 if let Some(place) = part {

@@ -109,7 +109,9 @@ impl Limiter {
     /// `rule` is asked at every decision and should be quick: look a quota up, do not build one. When its answer for a
     /// key changes, the key's units in use stay in use, as with [`set_quota`](Self::set_quota): at most to full, and
     /// parts of a unit rounded up, at every change. A rule that goes to and fro between a smaller and a larger quota
-    /// therefore forgets, each time, what the smaller one has no room for; let its answer for a key change rarely.
+    /// therefore forgets, each time, what the smaller one has no room for; let its answer for a key change rarely. To calls
+    /// under way on other threads a new answer may come late, which is such a change to and fro: a rule that is replaced
+    /// by [`set_rule`](Limiter::set_rule) makes none.
     ///
     /// ```
     /// use limiter_core::{Key, Limiter, Quota};
@@ -241,13 +243,15 @@ impl<S: Store> Limiter<S> {
     /// Puts every key under another quota, from now on, in this process.
     ///
     /// What is in use stays in use: at its next decision each key's new rates are charged with the units in use under
-    /// the old rate of the same period, else with the most in use under any, at most to full: of units reserved ahead,
-    /// what goes beyond is not counted. Nothing comes back of a permit from before the change, as what it still holds is
-    /// not known any more. Who waits goes on waiting, by the new quota.
+    /// the old rate of the same period, else with the most in use under any, at most to full. That goes for units
+    /// [reserved](Self::reserve) for later too; they are used at the instants that were told, on top of what the new quota
+    /// grants by then. Nothing comes back of a permit from before the change, as what it still holds is not known any more.
+    /// Who waits goes on waiting, by the new quota.
     ///
-    /// A call that is under way at that instant on another thread may still be decided under the old quota, after one
-    /// under the new: for its key that is a change back and forth. Where the quota grew, what was in use beyond the
-    /// old one's capacity is then forgotten.
+    /// A call that is under way at that instant on another thread is decided under the quota that its key is under by then:
+    /// once a key has changed, nothing in this limiter changes it back. Other processes, and other limiters of this name,
+    /// go on under theirs until they are told too; until then their keys go to and fro, and what the smaller quota has no
+    /// room for is forgotten.
     ///
     /// ```
     /// use limiter_core::Limiter;

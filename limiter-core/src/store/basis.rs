@@ -5,15 +5,12 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use std::{fmt, sync::Arc};
 
 /// What a demand rests on: that its limiter has not been given other quotas since it was made, and, where it gives units
-/// back, that the key has not been reset since they were taken. In this process, as a limiter knows of no other.
+/// back, that the key has not been reset since they were taken. A limiter knows that of this process only.
 ///
-/// A call takes time, and what it rests on may change while it is under way on another thread. So a store asks once more
-/// [inside its atomic step](super::Store#tymethod.take): before it carries a state over to another quota, and before any
-/// adjustment. Where it no longer holds, the store does nothing and answers
-/// [`Outdated`](crate::StoreErrorKind::Outdated), and the limiter makes the demand anew.
-///
-/// A store that does not ask may, at the instant of a change, carry a state from a larger quota back to the smaller one
-/// before it, which forgets what that has no room for; and give back units that were taken after a reset.
+/// A call takes time, and what it rests on may change while it is under way on another thread. So a store asks once more,
+/// inside its atomic step; see the contract of [`Store`](super::Store). If it did not, a late call could carry a state
+/// from a larger quota back to the smaller one before, which forgets what that has no room for; and it could give back
+/// units that were taken after a reset.
 ///
 /// ```
 /// use limiter_core::{Quota, store::{Demand, Scope}};

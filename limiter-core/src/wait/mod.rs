@@ -31,7 +31,7 @@ pub use sleep::Sleep;
 pub use slots::Place;
 #[cfg(feature = "futures")]
 pub use stream::{LimitedSink, LimitedStream};
-pub use task::block_on;
+pub use task::{block_on, detach};
 pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 

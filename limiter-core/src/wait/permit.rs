@@ -116,8 +116,8 @@ impl<S: Store> Permit<S> {
 
     /// Returns the units: what they were meant for was not done.
     ///
-    /// Only what the take still holds comes back: a bucket has drained part of it since, a window may have passed, and a
-    /// limiter restarted since knows nothing of it.
+    /// Only what the take still holds comes back: a bucket has drained part of it since, a window may have passed, and of
+    /// what a [reset](crate::Limiter::reset) of the key or a restart of the limiter has forgotten nothing is held.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -154,8 +154,8 @@ impl<S: Store> Permit<S> {
         });
     }
 
-    /// Corrects the cost to what the work really took: the difference is returned, or charged without asking, into at
-    /// most one full quota of debt.
+    /// Corrects the cost to what the work really took: the difference is [returned](Self::refund), or charged without
+    /// asking, into at most one full quota of debt.
     ///
     /// ```
     /// use limiter_core::Limiter;

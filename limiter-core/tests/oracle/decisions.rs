@@ -282,7 +282,7 @@ fn several_limiters(rng: &mut Rng, label: Label) {
             builder.name(format!("limiter {i}")).build()
         })
         .collect();
-    let mut world = World(specs.iter().chain(&specs).map(super::model::Key::new).collect());
+    let mut world = World(specs.iter().chain(&specs).map(Key::new).collect());
     let mut time = Time { now: random::START, is_wild: rng.one_in(2) };
     let mut waits = [1; 2];
     for _ in 0..EVENTS {

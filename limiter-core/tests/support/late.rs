@@ -182,9 +182,9 @@ pub(crate) fn nothing_comes_back_of_permits_from_before_a_reset<S: Store>(fresh:
                     assert!(other.blocking().check_n("k", 6).unwrap().allowed());
                 };
                 if late {
-                    store.meanwhile(meanwhile)
+                    store.meanwhile(meanwhile);
                 } else {
-                    meanwhile()
+                    meanwhile();
                 }
                 let answer = match what {
                     "settle" => permit.settle_blocking(1),
