@@ -28,6 +28,8 @@ pub use key::{
 };
 pub use limiter_core::http::{FieldSet, Generation, PolicyName};
 pub use policies::{Policy, PolicyError};
+#[cfg(feature = "body")]
+pub use rate_limit::{CountedBody, WholeResponse, WholeResponseFuture, WholeResponseLayer};
 pub use rate_limit::{RateLimit, RateLimitLayer, ResponseFuture};
 #[cfg(feature = "rules")]
 pub use rules::{

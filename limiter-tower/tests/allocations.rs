@@ -168,6 +168,9 @@ fn a_denial_allocates_no_more_than_an_admission_and_its_answer() {
     // No extension (3), but a map of the same size (2), RateLimit (1), Retry-After (1) and the body (1).
     assert_eq!((admitted.count, denied.count), (6, 5));
 
+    let (_, soon) = of_call(&mut layer("1/9s").key(key()).layer(Bare), request);
+    assert_eq!(soon.count, 4, "a Retry-After of one digit is none");
+
     let (_, silent) = of_call(&mut layer("1/h").fields(FieldSet::NONE).layer(Bare), request);
     assert_eq!(silent.count, 4, "the map (2), Retry-After (1), the body (1)");
 }

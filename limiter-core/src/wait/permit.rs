@@ -1,7 +1,7 @@
 //! What an acquisition leaves in hand.
 
 use super::{
-    Slot,
+    Place, Slot,
     task::{Task, block_on},
 };
 use crate::{
@@ -182,6 +182,36 @@ impl<S: Store> Permit<S> {
     /// As [`settle`](Self::settle).
     pub fn settle_blocking(self, true_cost: u64) -> Result<Decision, Error> {
         block_on(self.settle(true_cost))
+    }
+
+    /// [`settle`](Self::settle) for where nothing can be awaited, a `drop` above all. Should the store fail, the units
+    /// stay as they were taken.
+    pub fn settle_detached(self, true_cost: u64) {
+        Task::start(async move {
+            let _ = self.settle(true_cost).await;
+        });
+    }
+
+    /// Takes the permit's place among those [at once](crate::LimiterBuilder::at_once), to hold it for longer than the
+    /// permit.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder("100/s".parse()?).at_once(1).build();
+    /// let mut permit = limiter.acquire("ada").await?;
+    /// let place = permit.take_place();
+    /// permit.refund().await?;
+    /// assert!(limiter.place("ada").is_err());
+    /// drop(place);
+    /// assert!(limiter.place("ada").is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_place(&mut self) -> Place {
+        Place::new(self.slot.take())
     }
 
     /// Counts the units from this instant instead of that of the grant.

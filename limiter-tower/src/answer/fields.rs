@@ -104,8 +104,14 @@ pub fn exposed_headers(fields: impl Into<FieldSet>) -> Vec<HeaderName> {
     names
 }
 
-/// A number as a value: written where it stays, in one allocation of its length.
+/// A number as a value: written where it stays, in one allocation of its length, and in none where it is one digit, as
+/// most waits are.
 pub(super) fn number(value: u64) -> HeaderValue {
+    const DIGITS: &str = "0123456789";
+    let one = usize::try_from(value).ok().and_then(|digit| DIGITS.get(digit..=digit));
+    if let Some(digit) = one {
+        return HeaderValue::from_static(digit);
+    }
     let mut digits = [b'0'; 20];
     let (mut rest, mut start) = (value, digits.len());
     for digit in digits.iter_mut().rev() {
@@ -159,7 +165,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_full() {
-        for value in [0, 1, 9, 10, 99, 100, 12_345, u64::from(u32::MAX), u64::MAX] {
+        for value in [0, 1, 5, 9, 10, 11, 99, 100, 12_345, u64::from(u32::MAX), u64::MAX] {
             assert_eq!(number(value), value.to_string());
         }
     }

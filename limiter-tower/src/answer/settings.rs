@@ -28,12 +28,20 @@ pub(crate) struct Answers {
     pub(crate) on_admissions: bool,
     /// Whether the verdict is in the extensions of the requests that pass.
     pub(crate) leaves_verdict: bool,
+    /// Whether what is held beyond a response's head is in its extensions.
+    pub(crate) leaves_rest: bool,
     pub(crate) jitter: Option<Jitter>,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { by: Arc::new(Format::default()), on_admissions: true, leaves_verdict: true, jitter: None }
+        Self {
+            by: Arc::new(Format::default()),
+            on_admissions: true,
+            leaves_verdict: true,
+            leaves_rest: false,
+            jitter: None,
+        }
     }
 }
 

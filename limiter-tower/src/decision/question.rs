@@ -122,13 +122,13 @@ impl<S: Store> Group<S> {
         }
     }
 
-    /// Waits for its turn, up to `limit`; the decision that let it in, and what it took.
+    /// Waits for its turn, up to `limit`; the decision that let it in, what it took, and its places.
     pub(crate) async fn wait(
         &self,
         settings: &Settings<S>,
         limit: Duration,
-    ) -> Result<(Decision, Box<dyn Held>), Error> {
-        let permits = match (&self.all, &*self.parts) {
+    ) -> Result<(Decision, Box<dyn Held>, Vec<Place>), Error> {
+        let mut permits = match (&self.all, &*self.parts) {
             // Only where nobody waits for several keys at once, whom it would overtake.
             (_, [part]) if settings.policies.len() == 1 => {
                 vec![settings.limiter(part).acquire(&part.key).cost(part.cost).timeout(limit).await?]
@@ -137,7 +137,10 @@ impl<S: Store> Group<S> {
             (None, _) => return Err(Error::NothingAsked),
         };
         let decision = permits.first().ok_or(Error::NothingAsked)?.decision().clone();
-        Ok((decision, self.hold(settings, permits.into_iter().map(Some))))
+        let is_bounded = |part: &Part| settings.limiter(part).at_once().is_some();
+        let bounded = permits.iter_mut().zip(&self.parts).filter(|(_, part)| is_bounded(part));
+        let places = bounded.map(|(permit, _)| permit.take_place()).collect();
+        Ok((decision, self.hold(settings, permits.into_iter().map(Some)), places))
     }
 
     /// The decision of this process's memory, in the place of a store that fails.

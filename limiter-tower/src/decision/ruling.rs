@@ -106,7 +106,9 @@ impl<S: Store> Settings<S> {
             false => self.failing.ask(limit, group.wait(self, limit)).await,
         };
         let ruling = match waited {
-            Ok((decision, held)) => self.admit(group, decision, Granted::new(Some(held)), since.elapsed()),
+            Ok((decision, held, places)) => {
+                self.admit(group, decision, Granted::new(Some(held)).keep(places), since.elapsed())
+            }
             // The store says what is so now, and how long it will be.
             Err(Error::WaitTooLong { .. } | Error::TimedOut { .. } | Error::QueueFull { .. }) => {
                 self.rule_group(group).await

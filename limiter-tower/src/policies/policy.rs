@@ -54,8 +54,9 @@ impl<S: Store> Policy<S> {
     ///
     /// The name is what clients are told; the limiter's own name is that of its states in the store. Where it bounds how
     /// many are at work [at once](limiter_core::LimiterBuilder::at_once), a request of a key is from its admission until its
-    /// response's head is there, or it is dropped; one more waits, with [`wait_up_to`](crate::RateLimitLayer::wait_up_to), or
-    /// is refused with 429. In a shadow policy that counts as a denial.
+    /// response's head is there, or its body has ended with `whole_responses` (feature `body`), or it is dropped. One more
+    /// waits, with [`wait_up_to`](crate::RateLimitLayer::wait_up_to), or is refused with 429. In a shadow policy that counts
+    /// as a denial.
     pub fn new(name: PolicyName, limiter: Limiter<S>) -> Self {
         Self {
             name,
@@ -141,7 +142,7 @@ impl<S: Store> Policy<S> {
     /// take still holds it. The store has done so before the response is handed on: a client that goes on at once finds
     /// it done, and the response's fields say what is left then. An error of the inner service counts as a response of
     /// status 500. A request whose response nobody awaits any more stays charged as it was taken, and so does one whose
-    /// store fails then.
+    /// store fails then. For what only the body's bytes tell, there is `RateLimitLayer::whole_responses` (feature `body`).
     ///
     /// ```
     /// use limiter_core::Limiter;

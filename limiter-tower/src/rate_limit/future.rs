@@ -1,5 +1,6 @@
 //! The answer to come: the inner service's with header fields added, or the layer's own.
 
+use super::whole;
 use crate::{
     answer::{Answers, add_to},
     decision::{Pass, Ruling, Verdict},
@@ -35,8 +36,13 @@ pin_project! {
     {
         Asking { ruling: Pin<Box<dyn Future<Output = Ruling> + Send>>, request: Option<Asking<Svc, ReqBody>> },
         Readying { pass: Option<Pass>, request: Option<Asking<Svc, ReqBody>> },
-        Inner { #[pin] future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>> },
-        Settling { settling: Settling, verdict: Option<Verdict>, result: Option<Result<Response<ResBody>, Svc::Error>> },
+        Inner { #[pin] future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>>, leaves_rest: bool },
+        Settling {
+            settling: Settling,
+            verdict: Option<Verdict>,
+            result: Option<Result<Response<ResBody>, Svc::Error>>,
+            leaves_rest: bool,
+        },
         Own { response: Option<Response<ResBody>> },
     }
 }
@@ -61,9 +67,14 @@ where
     }
 
     /// The inner service's response, with the fields of the decision that let the request in, once what is held has
-    /// been put right.
-    pub(crate) fn inner(future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>>) -> Self {
-        Self { stage: Stage::Inner { future, verdict, held } }
+    /// been put right; what is held beyond its head is in its extensions then, where it `leaves_rest`.
+    pub(crate) fn inner(
+        future: Svc::Future,
+        verdict: Option<Verdict>,
+        held: Option<Box<dyn Held>>,
+        leaves_rest: bool,
+    ) -> Self {
+        Self { stage: Stage::Inner { future, verdict, held, leaves_rest } }
     }
 
     /// The layer's own answer, at once.
@@ -117,7 +128,7 @@ where
             let verdict = told_after(verdict, is_told, answers, &mut head.extensions);
             let held = held.used(); // also where the call panics: a request that can bring that about is not free
             let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, verdict, held)
+            ResponseFuture::inner(future, verdict, held, answers.leaves_rest)
         }
     }
 }
@@ -159,7 +170,7 @@ where
                     };
                     follow(Ruling::Pass(pass), &mut service, head, body, &answers).stage
                 }
-                StageProjection::Inner { future, verdict, held } => {
+                StageProjection::Inner { future, verdict, held, leaves_rest } => {
                     let result = ready!(future.poll(cx));
                     let verdict = verdict.take();
                     let Some(held) = held.take() else { return Poll::Ready(told(result, verdict.as_ref())) };
@@ -171,14 +182,16 @@ where
                         }
                         Err(error) => (Err(error), held.settle(&head_of_an_error())),
                     };
-                    Stage::Settling { settling, verdict, result: Some(result) }
+                    Stage::Settling { settling, verdict, result: Some(result), leaves_rest: *leaves_rest }
                 }
-                StageProjection::Settling { settling, verdict, result } => {
+                StageProjection::Settling { settling, verdict, result, leaves_rest } => {
                     ready!(settling.poll(cx, verdict.as_mut()));
-                    return match result.take() {
-                        Some(result) => Poll::Ready(told(result, verdict.as_ref())),
-                        None => Poll::Pending,
-                    };
+                    let Some(mut result) = result.take() else { return Poll::Pending };
+                    let rest = settling.rest();
+                    if let (true, Ok(response)) = (*leaves_rest, &mut result) {
+                        whole::leave(rest, response.extensions_mut());
+                    }
+                    return Poll::Ready(told(result, verdict.as_ref()));
                 }
                 // Polled again after its end, it stays silent instead of panicking.
                 StageProjection::Own { response } => {

@@ -267,7 +267,7 @@ impl<S: Store> RateLimitLayer<S> {
         self.with(|settings| settings.failing = Arc::new(change(&settings.failing)))
     }
 
-    fn with_answers(self, change: impl FnOnce(&mut Answers)) -> Self {
+    pub(super) fn with_answers(self, change: impl FnOnce(&mut Answers)) -> Self {
         self.with(|settings| change(Arc::make_mut(&mut settings.answers)))
     }
 }

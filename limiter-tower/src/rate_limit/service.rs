@@ -91,7 +91,7 @@ where
             if settings.answers.leaves_verdict {
                 Verdict::leave_unlimited(&mut head.extensions);
             }
-            return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
+            return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None, false);
         }
         let question = match Question::new(settings, &head) {
             Ok(question) => question,

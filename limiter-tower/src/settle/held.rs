@@ -1,6 +1,6 @@
 //! What is held from a request's admission until its response is there.
 
-use super::{Rules, Settling, settling::Call};
+use super::{Rules, Settling, rest::Rest, settling::Call};
 use crate::decision::within;
 use http::response::Parts;
 use limiter_core::{Permit, Place, Store};
@@ -25,14 +25,18 @@ pub(crate) struct Permits<S: Store> {
 
 impl<S: Store> Held for Permits<S> {
     fn settle(self: Box<Self>, response: &Parts) -> Settling {
-        let mut calls: Vec<Call> = Vec::new();
+        let (mut calls, mut rest) = (Vec::new(), Rest::default());
         for (place, permit, rules) in self.permits {
-            let true_cost = rules.true_cost(permit.cost(), response);
-            if true_cost != permit.cost() {
-                calls.push((Some(place), Box::pin(within(self.budget, permit.settle(true_cost)))));
+            match rules.true_cost(response) {
+                Some(cost) if cost != permit.cost() => {
+                    let call: Call = (Some(place), Box::pin(within(self.budget, permit.settle(cost))));
+                    calls.push(call);
+                }
+                None => rest.counted.extend(rules.of_body.map(|of_body| of_body.of(permit))),
+                Some(_) => {}
             }
         }
-        Settling::by(calls)
+        Settling::by(calls, rest)
     }
 
     fn give_back(self: Box<Self>) {
@@ -51,7 +55,7 @@ impl Held for WithShadow {
         let mut settling = self.told.map_or_else(Settling::default, |told| told.settle(response));
         let shadow = self.shadow.settle(response);
         settling.calls.extend(shadow.calls.into_iter().map(|(_, call)| (None, call)));
-        settling.places.extend(shadow.places);
+        settling.rest.extend(shadow.rest);
         settling
     }
 
@@ -70,7 +74,7 @@ struct AtWork {
 impl Held for AtWork {
     fn settle(self: Box<Self>, response: &Parts) -> Settling {
         let mut settling = self.held.map_or_else(Settling::default, |held| held.settle(response));
-        settling.places = self.places;
+        settling.rest.places.extend(self.places);
         settling
     }
 
@@ -95,7 +99,7 @@ impl Granted {
         }
     }
 
-    /// With places that are held until the response is there.
+    /// With places that are held until the response is there, or its body has ended.
     pub(crate) fn keep(mut self, places: Vec<Place>) -> Self {
         if !places.is_empty() {
             self.0 = Some(Box::new(AtWork { held: self.0.take(), places }));

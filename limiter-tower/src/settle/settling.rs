@@ -1,8 +1,9 @@
 //! The calls that put right what was held.
 
+use super::Rest;
 use crate::Verdict;
 use http::{Response, StatusCode, response::Parts};
-use limiter_core::{Decision, Error, Place};
+use limiter_core::{Decision, Error};
 use std::{
     future::Future,
     pin::Pin,
@@ -14,16 +15,21 @@ use std::{
 pub(crate) struct Settling {
     pub(super) calls: Vec<Call>,
     settled: Vec<(usize, Decision)>,
-    /// Held until all is put right.
-    pub(super) places: Vec<Place>,
+    /// Held until all is put right, at least.
+    pub(super) rest: Rest,
 }
 
 /// A policy's place, where clients are told of it, and what is left of it then.
 pub(super) type Call = (Option<usize>, Pin<Box<dyn Future<Output = Result<Decision, Error>> + Send>>);
 
 impl Settling {
-    pub(super) fn by(calls: Vec<Call>) -> Self {
-        Self { calls, ..Self::default() }
+    pub(super) fn by(calls: Vec<Call>, rest: Rest) -> Self {
+        Self { calls, rest, settled: Vec::new() }
+    }
+
+    /// What is still held once all is put right.
+    pub(crate) fn rest(&mut self) -> Rest {
+        std::mem::take(&mut self.rest)
     }
 
     /// Ready once the store has answered all of it; `verdict` then tells what is left now.
@@ -39,7 +45,6 @@ impl Settling {
         if !self.calls.is_empty() {
             return Poll::Pending;
         }
-        self.places.clear();
         if let Some(verdict) = verdict {
             verdict.settled(std::mem::take(&mut self.settled));
         }

@@ -1,5 +1,6 @@
 //! What a request cost in the end, by its response.
 
+use super::rest::OfBody;
 use http::response::Parts;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ impl TrueCost {
 pub(crate) struct Rules {
     refunds: SmallVec<[Arc<IsFree>; 1]>,
     pub(crate) true_cost: Option<Arc<Cost>>,
+    pub(crate) of_body: Option<OfBody>,
 }
 
 type IsFree = dyn Fn(&Parts) -> bool + Send + Sync;
@@ -43,18 +45,18 @@ type Cost = dyn Fn(&Parts) -> Option<u64> + Send + Sync;
 
 impl Rules {
     pub(crate) fn is_empty(&self) -> bool {
-        self.refunds.is_empty() && self.true_cost.is_none()
+        self.refunds.is_empty() && self.true_cost.is_none() && self.of_body.is_none()
     }
 
     pub(crate) fn refund_if(&mut self, is_free: impl Fn(&Parts) -> bool + Send + Sync + 'static) {
         self.refunds.push(Arc::new(is_free));
     }
 
-    /// What a request that took `cost` cost in the end.
-    pub(super) fn true_cost(&self, cost: u64, response: &Parts) -> u64 {
+    /// What a request cost in the end, where the head of its response says so.
+    pub(super) fn true_cost(&self, response: &Parts) -> Option<u64> {
         if self.refunds.iter().any(|is_free| is_free(response)) {
-            return 0;
+            return Some(0);
         }
-        self.true_cost.as_ref().and_then(|true_cost| true_cost(response)).unwrap_or(cost)
+        self.true_cost.as_ref()?(response)
     }
 }
