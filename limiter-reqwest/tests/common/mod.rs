@@ -3,13 +3,46 @@
 
 use limiter_core::{Limiter, ManualClock, Store, Timestamp};
 use limiter_reqwest::RateLimitMiddleware;
-use reqwest::Client;
-use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use std::{sync::Arc, time::Duration};
+use reqwest::{Client, Request, Response};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep};
 
 pub(crate) fn client<S: Store>(limits: RateLimitMiddleware<S>) -> ClientWithMiddleware {
     ClientBuilder::new(plain_client()).with(limits).build()
+}
+
+/// The same, which notes the longest time that a request was on its way.
+pub(crate) fn timed_client<S: Store>(limits: RateLimitMiddleware<S>, slowest: &Slowest) -> ClientWithMiddleware {
+    ClientBuilder::new(plain_client()).with(limits).with(slowest.clone()).build()
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Slowest(Arc<Mutex<Duration>>);
+
+impl Slowest {
+    pub(crate) fn time(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+}
+
+#[async_trait::async_trait]
+impl Middleware for Slowest {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut http::Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let sent = Instant::now();
+        let answer = next.run(request, extensions).await;
+        let mut slowest = self.0.lock().unwrap();
+        *slowest = slowest.max(sent.elapsed());
+        answer
+    }
 }
 
 /// Without the proxy that the environment may name: the servers are on this machine.
