@@ -6,10 +6,14 @@ use limiter_reqwest::RateLimitMiddleware;
 use reqwest::{Client, Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use std::{
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::TcpSocket,
+    time::{Instant, sleep},
+};
 
 pub(crate) fn client<S: Store>(limits: RateLimitMiddleware<S>) -> ClientWithMiddleware {
     ClientBuilder::new(plain_client()).with(limits).build()
@@ -48,6 +52,14 @@ impl Middleware for Slowest {
 /// Without the proxy that the environment may name: the servers are on this machine.
 pub(crate) fn plain_client() -> Client {
     Client::builder().no_proxy().build().unwrap()
+}
+
+/// An address that nobody listens at, nor any other test as long as the socket lives.
+pub(crate) fn closed() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// A limiter in virtual time. The network's time stays real: what is awaited takes some, and moves no clock.
