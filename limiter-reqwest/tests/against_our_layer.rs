@@ -5,10 +5,11 @@
 mod common;
 
 use axum::{Router, routing::get};
-use common::{client, status};
+use common::{Slowest, client, status, timed_client};
 use limiter_axum::{FieldSet, Generation, RateLimitLayer};
 use limiter_core::Limiter;
 use limiter_reqwest::{RateLimitMiddleware, host_key};
+use reqwest_middleware::ClientWithMiddleware;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,7 +25,10 @@ async fn server(quota: &str, fields: impl Into<FieldSet>) -> String {
 
 /// The statuses of `GET`s, `tasks` at a time.
 async fn statuses(limits: RateLimitMiddleware, url: &str, tasks: usize, gets_a_task: usize) -> Vec<u16> {
-    let client = client(limits);
+    statuses_of(&client(limits), url, tasks, gets_a_task).await
+}
+
+async fn statuses_of(client: &ClientWithMiddleware, url: &str, tasks: usize, gets_a_task: usize) -> Vec<u16> {
     let tasks = (0..tasks).map(|_| {
         let (client, url) = (client.clone(), url.to_owned());
         tokio::spawn(async move {
@@ -49,12 +53,18 @@ fn limits(quota: &str) -> RateLimitMiddleware {
 #[tokio::test(flavor = "multi_thread")]
 async fn told_the_quota_many_tasks_meet_no_429() {
     let quota = "sliding_log 20/s, 30/2s";
-    let url = server(quota, FieldSet::NONE).await;
-    let started = Instant::now();
-    let statuses = statuses(limits(quota), &url, 25, 3).await;
-    assert_eq!(statuses, [200; 75]);
-    // 30 in each of two windows, and the rest.
-    assert!(started.elapsed() > 4 * SECOND);
+    loop {
+        let (url, slowest) = (server(quota, FieldSet::NONE).await, Slowest::default());
+        let started = Instant::now();
+        let statuses = statuses_of(&timed_client(limits(quota), &slowest), &url, 25, 3).await;
+        // The promise is for answers within a period; a machine that stalls about as long has another try.
+        if slowest.time() < SECOND / 2 {
+            assert_eq!(statuses, [200; 75]);
+            // 30 in each of two windows, and the rest.
+            assert!(started.elapsed() > 4 * SECOND);
+            return;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

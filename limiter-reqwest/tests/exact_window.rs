@@ -4,11 +4,9 @@
 mod common;
 
 use axum::{Router, http::StatusCode, routing::get};
-use common::plain_client;
+use common::{Slowest, timed_client};
 use limiter_core::Limiter;
 use limiter_reqwest::RateLimitMiddleware;
-use reqwest::{Request, Response};
-use reqwest_middleware::{ClientBuilder, Middleware, Next};
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex},
@@ -50,33 +48,13 @@ fn random_delay() -> Duration {
     Duration::from_micros(RandomState::new().hash_one(()) % 10_000)
 }
 
-/// Notes the longest time that a request was on its way.
-#[derive(Clone, Default)]
-struct Slowest(Arc<Mutex<Duration>>);
-
-#[async_trait::async_trait]
-impl Middleware for Slowest {
-    async fn handle(
-        &self,
-        request: Request,
-        extensions: &mut http::Extensions,
-        next: Next<'_>,
-    ) -> reqwest_middleware::Result<Response> {
-        let sent = Instant::now();
-        let answer = next.run(request, extensions).await;
-        let mut slowest = self.0.lock().unwrap();
-        *slowest = slowest.max(sent.elapsed());
-        answer
-    }
-}
-
 /// How many of the requests were refused, and how long the slowest was on its way.
 async fn crawl(restamp: bool) -> (usize, Duration) {
     let url = exact_server().await;
     let slowest = Slowest::default();
     let limiter = Limiter::parse(&format!("sliding_log {LIMIT}/{}ms", PERIOD.as_millis())).unwrap();
     let limits = RateLimitMiddleware::new(limiter).restamp(restamp);
-    let client = ClientBuilder::new(plain_client()).with(limits).with(slowest.clone()).build();
+    let client = timed_client(limits, &slowest);
     let started = Instant::now();
     let tasks: Vec<_> = (0..TASKS)
         .map(|_| {
@@ -96,8 +74,7 @@ async fn crawl(restamp: bool) -> (usize, Duration) {
         refused += task.await.unwrap();
     }
     assert!(started.elapsed() > 3 * PERIOD);
-    let slowest = *slowest.0.lock().unwrap();
-    (refused, slowest)
+    (refused, slowest.time())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,13 +4,10 @@
 
 mod common;
 
-use common::client;
+use common::{client, closed};
 use limiter_core::{Error, Limiter};
 use limiter_reqwest::{Limits, MaxWait, RateLimitError, RateLimitMiddleware, learn::Learning};
-use std::{
-    net::TcpListener,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 async fn server(answers: &[ResponseTemplate]) -> MockServer {
@@ -123,8 +120,8 @@ async fn a_request_that_is_given_up_or_finds_nobody_holds_no_other() {
     assert!(trial.is_err(), "an answer");
     assert_eq!(client.get(slow.uri()).send().await.unwrap().status(), 200);
 
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let closed = format!("http://127.0.0.1:{port}");
+    let (_port, closed) = closed();
+    let closed = format!("http://{closed}");
     for _ in 0..3 {
         assert!(client.get(&closed).send().await.unwrap_err().is_connect());
     }

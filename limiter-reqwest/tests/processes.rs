@@ -11,7 +11,7 @@ use axum::{
     http::{StatusCode, Uri, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
-use common::{client, eventually, status};
+use common::{Slowest, client, eventually, status, timed_client};
 use limiter_core::{Limiter, RedisStore, SharedStore, Store};
 use limiter_reqwest::{Event, Limits, host_key};
 use servers::{CutProxy, RedisServer};
@@ -115,7 +115,8 @@ fn let_go(worker: &mut Child) {
     worker.stdin.take().unwrap().write_all(b"g").unwrap();
 }
 
-async fn end(mut worker: Child) {
+/// Waits for its end; the longest time that a request of it was on its way.
+async fn end(mut worker: Child) -> Duration {
     let ended = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
         worker.stdout.take().unwrap().read_to_string(&mut text).unwrap();
@@ -123,6 +124,8 @@ async fn end(mut worker: Child) {
     });
     let (is_well, text) = ended.await.unwrap();
     assert!(is_well, "{text}");
+    let (_, slowest) = text.split_once("slowest ").unwrap();
+    Duration::from_micros(slowest.split_whitespace().next().unwrap().parse().unwrap())
 }
 
 #[test]
@@ -141,7 +144,8 @@ fn worker() {
 async fn work<S: Store>(store: S) {
     let url = env::var("LIMITER_TEST_URL").unwrap();
     let limiter = Limiter::builder(QUOTA.parse().unwrap()).name("api").store(store).build();
-    let client = client(Limits::new(limiter));
+    let slowest = Slowest::default();
+    let client = timed_client(Limits::new(limiter), &slowest);
     print!(">");
     std::io::stdout().flush().unwrap();
     std::io::stdin().read_exact(&mut [0]).unwrap();
@@ -169,29 +173,38 @@ async fn work<S: Store>(store: S) {
         }
         other => panic!("{other}"),
     }
+    println!("slowest {} ", slowest.time().as_micros());
 }
 
-/// Two processes with many tasks each: the most that any closed second has seen, and how long it took.
-async fn most_in_a_period(place: &Place) -> (usize, Duration) {
+/// Two processes with many tasks each: the most that any closed second has seen, how long it took, and the longest time
+/// that a request was on its way.
+async fn most_in_a_period(place: &Place) -> (usize, Duration, Duration) {
     let site = Site::default();
     let url = site.start().await;
     let mut workers = [spawn(place, &url, "crawl"), spawn(place, &url, "crawl")];
     let started = Instant::now();
     workers.iter_mut().for_each(let_go);
+    let mut slowest = Duration::ZERO;
     for worker in workers {
-        end(worker).await;
+        slowest = slowest.max(end(worker).await);
     }
     let arrivals = site.arrivals();
     assert_eq!(arrivals.len(), 120);
     let within = |first: Instant| arrivals.iter().filter(|(at, _)| *at >= first && *at - first <= PERIOD).count();
-    (arrivals.iter().map(|(at, _)| within(*at)).max().unwrap(), started.elapsed())
+    (arrivals.iter().map(|(at, _)| within(*at)).max().unwrap(), started.elapsed(), slowest)
 }
 
 async fn stay_inside_the_quota_together(place: Place) {
-    let (most, took) = most_in_a_period(&place).await;
-    assert!(most <= LIMIT, "{most} in a second");
-    // Five seconds are the least that 120 can take; much is left for a busy machine.
-    assert!(took > 5 * PERIOD && took < 20 * PERIOD, "{took:?}");
+    loop {
+        let (most, took, slowest) = most_in_a_period(&place).await;
+        // The promise is for answers within a period; a machine that stalls about as long has another try.
+        if slowest < PERIOD / 2 {
+            assert!(most <= LIMIT, "{most} in a second");
+            // Five seconds are the least that 120 can take; much is left for a busy machine.
+            assert!(took > 5 * PERIOD && took < 20 * PERIOD, "{took:?}");
+            return;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,12 @@
 
 mod common;
 
-use common::{plain_client, virtual_limiter};
+use common::{closed, plain_client, virtual_limiter};
 use limiter_core::Limiter;
 use limiter_reqwest::{Limits, host_key};
 use reqwest::{Client, redirect::Policy};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
     matchers::{any, path},
@@ -56,7 +56,7 @@ async fn what_another_host_refused_is_not_sent_to_the_first_again() {
 #[tokio::test]
 async fn who_is_sent_on_to_a_host_that_is_down_has_still_asked_the_first() {
     let server = MockServer::start().await;
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_port, closed) = closed();
     let moved = ResponseTemplate::new(302).insert_header("location", format!("http://{closed}/"));
     Mock::given(any()).respond_with(moved).mount(&server).await;
     let (client, limiter) = limited(plain_client());

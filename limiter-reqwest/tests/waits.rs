@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{client, eventually, in_line, plain_client, status, virtual_limiter, waiting};
+use common::{client, closed, eventually, in_line, plain_client, status, virtual_limiter, waiting};
 use limiter_core::{Clock, Error, Limiter};
 use limiter_reqwest::{RateLimitError, RateLimitMiddleware, host_key};
 use reqwest::{Request, Response};
@@ -154,7 +154,7 @@ async fn a_request_dropped_in_line_leaves_its_turn_to_the_next() {
 
 #[tokio::test]
 async fn a_request_that_found_no_connection_stays_charged() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_port, closed) = closed();
     let url = format!("http://{closed}/");
     let (limits, limiter) = strict("sliding_log 3/min");
     let client = client(limits);

@@ -1,13 +1,13 @@
 //! What holds for every kind of client. Limits are in virtual time, the network in real time.
 
 use crate::{
-    common::virtual_limiter,
+    common::{closed, eventually, virtual_limiter},
     kinds::{Call, Client, Kind, Outcome},
 };
-use limiter_core::{Limiter, ManualClock};
+use limiter_core::{Clock, Limiter, ManualClock};
 use limiter_reqwest::{Limits, host_key};
 use reqwest::Request;
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 use tokio::{task::JoinHandle, time::sleep};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
@@ -68,9 +68,22 @@ impl World {
         self.limiter.peek(host_key(&self.server.uri().parse().unwrap())).unwrap().remaining()
     }
 
+    /// Waits until the first in line sleeps. A thread that has asked for the time and not yet for its sleep would sleep for
+    /// as much longer as time goes by in between.
+    async fn settled(&self) {
+        let sleeps = || {
+            let longest = self.clock.now().saturating_add(6 * SECOND); // a pause, but no deadline
+            self.clock.next_wake().is_some_and(|wake| wake <= longest)
+        };
+        if self.waiting().await > 0 {
+            eventually("a sleep of who waits", sleeps).await;
+        }
+    }
+
     /// Time goes by; then `more` have arrived, and no others.
     async fn pass(&self, time: Duration, more: usize) {
         let before = self.arrived().await;
+        self.settled().await;
         self.clock.advance(time);
         for _ in 0..30_000 {
             if self.arrived().await >= before + more {
@@ -80,6 +93,13 @@ impl World {
         }
         sleep(Duration::from_millis(20)).await; // too many would be there by now
         assert_eq!(self.arrived().await, before + more);
+    }
+}
+
+/// Whoever waits in a thread is let go: the runtime of a test that fails waits for its threads.
+impl Drop for World {
+    fn drop(&mut self) {
+        self.clock.advance(Duration::from_secs(86_400));
     }
 }
 
@@ -166,7 +186,7 @@ pub(crate) async fn a_wait_is_no_part_of_the_timeout(kind: Kind) {
 
 pub(crate) async fn a_request_that_found_no_connection_stays_charged(kind: Kind) {
     let world = World::new(kind, "sliding_log 3/h", |limits| limits.max_wait(Duration::ZERO), 0).await;
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_port, closed) = closed();
     let url = format!("http://{closed}/");
     assert_eq!(world.client.post(&url).await, Outcome::NotConnected);
     assert_eq!(world.limiter.peek(host_key(&url.parse().unwrap())).unwrap().remaining(), 2);

@@ -1,7 +1,7 @@
 //! What only some kinds have.
 
 use crate::{
-    common::{plain_client, virtual_limiter},
+    common::{closed, plain_client, virtual_limiter},
     kinds::{Kind, Outcome},
 };
 use limiter_core::Limiter;
@@ -152,7 +152,7 @@ async fn the_blocking_client_has_reqwests_surface() {
 
 #[tokio::test]
 async fn errors_say_what_they_come_from_and_can_do_without_the_url() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_port, closed) = closed();
     let client = Client::new(plain_client(), limits("sliding_log 1/h").max_wait(Duration::ZERO));
     let error = client.get(format!("http://{closed}/?token=secret")).send().await.unwrap_err();
     assert!(error.reqwest().is_some_and(reqwest::Error::is_connect) && error.source().is_some());

@@ -3,18 +3,63 @@
 
 use limiter_core::{Limiter, ManualClock, Store, Timestamp};
 use limiter_reqwest::RateLimitMiddleware;
-use reqwest::Client;
-use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep};
+use reqwest::{Client, Request, Response};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    net::TcpSocket,
+    time::{Instant, sleep},
+};
 
 pub(crate) fn client<S: Store>(limits: RateLimitMiddleware<S>) -> ClientWithMiddleware {
     ClientBuilder::new(plain_client()).with(limits).build()
 }
 
+/// The same, which notes the longest time that a request was on its way.
+pub(crate) fn timed_client<S: Store>(limits: RateLimitMiddleware<S>, slowest: &Slowest) -> ClientWithMiddleware {
+    ClientBuilder::new(plain_client()).with(limits).with(slowest.clone()).build()
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Slowest(Arc<Mutex<Duration>>);
+
+impl Slowest {
+    pub(crate) fn time(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+}
+
+#[async_trait::async_trait]
+impl Middleware for Slowest {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut http::Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let sent = Instant::now();
+        let answer = next.run(request, extensions).await;
+        let mut slowest = self.0.lock().unwrap();
+        *slowest = slowest.max(sent.elapsed());
+        answer
+    }
+}
+
 /// Without the proxy that the environment may name: the servers are on this machine.
 pub(crate) fn plain_client() -> Client {
     Client::builder().no_proxy().build().unwrap()
+}
+
+/// An address that nobody listens at, nor any other test as long as the socket lives.
+pub(crate) fn closed() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// A limiter in virtual time. The network's time stays real: what is awaited takes some, and moves no clock.

@@ -74,9 +74,9 @@ async fn one_client_that_sends_one_by_one_keeps_its_order() {
 
 #[tokio::test]
 async fn reqwests_own_errors_are_found_by_their_type() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener); // nobody listens any more
+    let port = tokio::net::TcpSocket::new_v4().unwrap(); // at which nobody listens
+    port.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let url = format!("http://{}/", port.local_addr().unwrap());
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut service = ThrottleLayer::new(Limiter::parse("1/h").unwrap()).max_wait(Duration::ZERO).layer(client.clone());
     let failed = service.ready().await.unwrap().call(client.get(&url).build().unwrap()).await.unwrap_err();
