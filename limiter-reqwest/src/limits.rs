@@ -40,6 +40,7 @@ pub struct Limits<S: Store = MemoryStore> {
     max_pause: Duration,
     restamp: Option<bool>,
     resend: u32,
+    redirects: u32,
     learning: Option<Learning>,
     hook: Hook,
     hosts: Arc<Hosts>,
@@ -69,6 +70,7 @@ impl<S: Store> Limits<S> {
             max_pause: DEFAULT_CAP,
             restamp: None,
             resend: 0,
+            redirects: 0,
             learning: None,
             hook: Hook::default(),
             hosts: Arc::default(),
@@ -291,6 +293,37 @@ impl<S: Store> Limits<S> {
         self
     }
 
+    /// Follows redirects, up to `times` of them for a request: each hop waits for its turn with the host that it goes to, is
+    /// charged there, and obeys what that answers. Never by default.
+    ///
+    /// The client is to be one that does not ([`redirect::Policy::none`](reqwest::redirect::Policy::none)): what it follows by
+    /// itself is nothing that anybody waits for.
+    ///
+    /// As the Fetch standard has it, `POST` becomes `GET` on 301 and 302, and whatever but `HEAD` does on 303, without its
+    /// body. On 307 and 308 the body goes along, where it can be sent twice. To another scheme, host or port go no
+    /// `Authorization`, `Cookie`, `Proxy-Authorization` and `Host`; there is no `Referer`. The answer is passed on where
+    /// it sends the request to no URL that can be asked, where the body is a stream, and once that was followed `times`
+    /// times: so a loop ends. A hop that cannot be sent in [`max_wait`](Self::max_wait) is an error, as it is for any request.
+    /// Timeouts of reqwest are for a hop.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::{Client, Limits};
+    /// use reqwest::redirect::Policy;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limits = Limits::new(Limiter::parse("sliding_log 10/s")?).follow_redirects(10);
+    /// let client = Client::new(reqwest::Client::builder().redirect(Policy::none()).build()?, limits);
+    /// # let _ = client;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn follow_redirects(mut self, times: u32) -> Self {
+        self.redirects = times;
+        self
+    }
+
     /// Whether a unit is counted again from the instant its answer arrives ([`Permit::restamp`]).
     ///
     /// We count a request when it may be sent, a server when it arrives there. Two that were delayed differently
@@ -492,6 +525,10 @@ impl<S: Store> Limits<S> {
         self.resend
     }
 
+    pub(crate) fn redirects(&self) -> u32 {
+        self.redirects
+    }
+
     /// Whether units are counted again from their answers, where that was said.
     pub(crate) fn restamps(&self) -> Option<bool> {
         self.restamp
@@ -506,6 +543,7 @@ impl<S: Store> fmt::Debug for Limits<S> {
             .field("max_pause", &self.max_pause)
             .field("restamp", &self.restamp)
             .field("resend", &self.resend)
+            .field("redirects", &self.redirects)
             .field("learning", &self.learning)
             .field("hook", &self.hook)
             .field("hosts", &self.hosts)

@@ -5,9 +5,9 @@
 //! `cargo test -p limiter-reqwest --test learning_servers -- --ignored --show-output forty`.
 //!
 //! Each row keeps the documented figures: nine tenths used and one in a hundred refused, ten seconds after the limit began to
-//! hold. A machine that is busy with something else sends late, and loses what the limit would have admitted then: where a
-//! thread that does nothing else wakes up so much too late on the average, an interval is longer by as much, and that
-//! part of either figure is given away. On a machine at rest that is a hundredth of them. Each row has three attempts.
+//! hold. A machine that is busy with something else sends late, and loses what the limit would have admitted then: as late as
+//! two threads are in turn that do nothing but wake up, so much longer is an interval, and that part of either figure is
+//! given away. On a machine at rest it is a hundredth or so. Each row has three attempts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -65,7 +65,7 @@ fn learns_once(rate: u32, burst: &str, seconds: u64) -> Result<(), String> {
     let mut pace = Pace::new(Learning::default());
     let late = Lateness::measure();
     let went = ask(&server, &mut pace, seconds);
-    let (rate, late, jitter) = (f64::from(rate), late.mean(), jitter(&server, &went));
+    let (rate, late, jitter) = (f64::from(rate), late.of_two(), jitter(&server, &went));
     // Without a burst, an interval that always arrives longer than nginx's is longer by the jitter.
     let late = if burst.is_empty() { jitter } else { late };
     let what = format!("nginx {rate}/s {burst}, jitter {:.1} ms", jitter * 1e3);
@@ -109,7 +109,7 @@ async fn asks_from_many_tasks() -> Result<(), String> {
     ask_from_tasks(&client(limits.clone()), &server.url(), 50).await;
     let limit = learned_limit(&limits, &server.url()).await.expect("a limit");
     let what = format!("nginx 30/s, many tasks, {limit:.1} learned");
-    Tally::of(&seen(&server), 30.0, 10, 50).check(&what, DOCUMENTED, 30.0 * late.mean())
+    Tally::of(&seen(&server), 30.0, 10, 50).check(&what, DOCUMENTED, 30.0 * late.of_two())
 }
 
 #[test]
@@ -130,5 +130,5 @@ fn follows_a_change() -> Result<(), String> {
         }
         ask(&server, &mut pace, *seconds);
     }
-    check_phases("nginx, changing", &seen(&server), &phases, late.mean())
+    check_phases("nginx, changing", &seen(&server), &phases, late.of_two())
 }

@@ -40,7 +40,7 @@ async fn follows(algorithm: &str, burst: &str) -> Result<(), String> {
         assert!(learned_limit(&limits, &url).await.is_some());
     }
     let seen = seen.lock().unwrap().clone();
-    check_phases(algorithm, &seen, &phases, late.mean())
+    check_phases(algorithm, &seen, &phases, late.of_two())
 }
 
 fn is_followed(algorithm: &str, burst: &str) {
