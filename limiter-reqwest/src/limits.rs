@@ -41,6 +41,7 @@ pub struct Limits<S: Store = MemoryStore> {
     restamp: Option<bool>,
     resend: u32,
     redirects: u32,
+    spread: bool,
     learning: Option<Learning>,
     hook: Hook,
     hosts: Arc<Hosts>,
@@ -71,6 +72,7 @@ impl<S: Store> Limits<S> {
             restamp: None,
             resend: 0,
             redirects: 0,
+            spread: false,
             learning: None,
             hook: Hook::default(),
             hosts: Arc::default(),
@@ -266,6 +268,30 @@ impl<S: Store> Limits<S> {
     #[must_use]
     pub fn max_pause(mut self, limit: Duration) -> Self {
         self.max_pause = limit;
+        self
+    }
+
+    /// Whether what a server says is left is spread until it comes back: with `r` units for `t` seconds, the next request goes
+    /// `t / (r + 1)` after the answer, where the quota would let it go sooner. Not by default.
+    ///
+    /// By default a burst goes through as fast as the quota lets it, and where nothing is left all wait until the reset. Spread,
+    /// none waits as long, and each waits some: for crawlers rather than for people. It is done as pauses are, by a block that all
+    /// see who share the store, after which requests come back one after the other. `RateLimit` fields of every generation count,
+    /// as long as their units are requests.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::Limits;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let limits = Limits::new(Limiter::parse("sliding_log 10/s")?).spread(true);
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn spread(mut self, spread: bool) -> Self {
+        self.spread = spread;
         self
     }
 
@@ -525,6 +551,10 @@ impl<S: Store> Limits<S> {
         self.resend
     }
 
+    pub(crate) fn spreads(&self) -> bool {
+        self.spread
+    }
+
     pub(crate) fn redirects(&self) -> u32 {
         self.redirects
     }
@@ -544,6 +574,7 @@ impl<S: Store> fmt::Debug for Limits<S> {
             .field("restamp", &self.restamp)
             .field("resend", &self.resend)
             .field("redirects", &self.redirects)
+            .field("spread", &self.spread)
             .field("learning", &self.learning)
             .field("hook", &self.hook)
             .field("hosts", &self.hosts)

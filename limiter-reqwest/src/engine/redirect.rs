@@ -115,9 +115,9 @@ mod tests {
     use super::*;
     use reqwest::header::HeaderValue;
 
-    fn hop(method: Method, status: u16, to: &str) -> Option<Hop> {
+    fn hop(method: &Method, status: u16, to: &str) -> Option<Hop> {
         let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_bytes(to.as_bytes()).unwrap())]);
-        Hop::of(&"https://a.example/x/y?z".parse().unwrap(), &method, StatusCode::from_u16(status).unwrap(), &headers)
+        Hop::of(&"https://a.example/x/y?z".parse().unwrap(), method, StatusCode::from_u16(status).unwrap(), &headers)
     }
 
     #[test]
@@ -133,17 +133,17 @@ mod tests {
             (307, Method::POST, Method::POST, true),
             (308, Method::DELETE, Method::DELETE, true),
         ] {
-            let hop = hop(method.clone(), status, "/").unwrap();
+            let hop = hop(&method, status, "/").unwrap();
             assert_eq!((hop.method, hop.with_body), (expected, with_body), "{status} {method}");
         }
         for status in [200, 300, 304, 305, 306, 399, 404] {
-            assert_eq!(hop(Method::GET, status, "/"), None, "{status}");
+            assert_eq!(hop(&Method::GET, status, "/"), None, "{status}");
         }
     }
 
     #[test]
     fn the_place_is_where_the_answer_says_seen_from_the_request() {
-        let to = |location: &str| hop(Method::GET, 302, location).map(|hop| String::from(hop.url));
+        let to = |location: &str| hop(&Method::GET, 302, location).map(|hop| String::from(hop.url));
         for (location, expected) in [
             ("/new", "https://a.example/new"),
             ("new", "https://a.example/x/new"),
@@ -167,7 +167,7 @@ mod tests {
             let mut headers = HeaderMap::from_iter(all());
             headers.insert("cookie2", HeaderValue::from_static("x"));
             headers.insert("accept", HeaderValue::from_static("x"));
-            hop(Method::POST, 303, location).unwrap().prune(&mut headers);
+            hop(&Method::POST, 303, location).unwrap().prune(&mut headers);
             headers.len()
         };
         // Of five for hosts and two beside them, all; or the one that is for nobody in particular.
