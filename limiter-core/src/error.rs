@@ -224,6 +224,13 @@ pub enum Error {
         /// The most that may wait at once.
         waiting: usize,
     },
+    /// As many of the key are at work as its limiter lets be at work at once; nothing was taken.
+    TooManyAtOnce {
+        /// The most that may be held at once.
+        most: usize,
+        /// Where several keys were asked for together, the place of the part that found none, counted from 0.
+        part: Option<usize>,
+    },
     /// The limiter was closed: nobody waits on it any more.
     Closed,
     /// A decision over several keys without any.
@@ -257,6 +264,12 @@ impl fmt::Display for Error {
                 )
             }
             Self::QueueFull { waiting } => write!(f, "{waiting} callers wait already, the most this limiter lets wait"),
+            Self::TooManyAtOnce { most, part } => {
+                if let Some(place) = part {
+                    write!(f, "part {place} of the decision, counted from 0: ")?;
+                }
+                write!(f, "{most} are at work already, the most this limiter lets be at work at once")
+            }
             Self::Closed => write!(f, "the limiter was closed while, or before, the caller waited"),
             Self::NothingAsked => write!(f, "a decision over several keys needs at least one"),
             Self::SeveralStores => {
@@ -332,6 +345,9 @@ pub enum StoreErrorKind {
     Format,
     /// More than this store can hold for one key.
     TooLarge,
+    /// What the demand rests on was changed while the call was under way, and nothing was done; see
+    /// [`Basis`](crate::store::Basis). A limiter that is told so asks again.
+    Outdated,
     /// Any other failure; see the error's source.
     Other,
 }
@@ -371,6 +387,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Full => "the store is full",
             StoreErrorKind::Format => "what is stored is not of a format that is known here",
             StoreErrorKind::TooLarge => "the quota or the key needs more than this store can hold",
+            StoreErrorKind::Outdated => "the quota was changed, or the key reset, while the call was under way",
             StoreErrorKind::Other => "the store failed",
         })
     }

@@ -124,7 +124,11 @@ async fn crowd(
         };
         tokio::spawn(async move {
             match request.await {
-                Ok(permit) => granted.lock().unwrap().push((caller, permit.decision().at().saturating_since(START))),
+                Ok(permit) => {
+                    let after = permit.decision().at().saturating_since(START);
+                    assert_eq!(permit.waited(), after, "all ask at the start");
+                    granted.lock().unwrap().push((caller, after));
+                }
                 Err(error) => failed.lock().unwrap().push(error),
             }
         });

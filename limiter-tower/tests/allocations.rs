@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "support/alloc.rs"]
+#[path = "../../limiter-core/tests/support/alloc.rs"]
 mod alloc;
 
 use alloc::{Allocations, watch};
@@ -120,6 +120,15 @@ fn an_admission_allocates_its_extension_and_its_fields_only() {
         assert_eq!(all.count, extension.count + map.count + 1);
         assert!(all.bytes <= extension.bytes + map.bytes + value, "{all:?}");
     }
+}
+
+#[test]
+fn an_admission_without_a_verdict_and_fields_allocates_nothing() {
+    let bare = layer("1000000000/s").key(key()).without_verdict();
+    let (status, all) = of_call(&mut bare.clone().fields(FieldSet::NONE).layer(Bare), request);
+    assert_eq!((status, all), (StatusCode::OK, Allocations::default()));
+    let (_, with_fields) = of_call(&mut bare.layer(Bare), request);
+    assert_eq!(with_fields.count, 3, "the map of the headers (2), RateLimit (1)");
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use super::{
     Limiter,
-    core::{Core, Plan, Plans, Rule},
+    core::{Core, Plans, Rule},
 };
 use crate::{
     Clock, MemoryStore, Quota,
-    store::{Scope, Store},
+    store::{Resets, Store},
     sync::Mutex,
     wait::{Queues, Sleep, ThreadTimer},
 };
@@ -156,7 +156,8 @@ impl<S: Store> LimiterBuilder<S> {
 
     /// How many permits of a key can be held at once beside the quota, each until it is dropped; unbounded by default.
     ///
-    /// Counts the permits of [`acquire`](Limiter::acquire) in this process. A caller waits for a place as it waits for
+    /// Counts the permits of [`acquire`](Limiter::acquire), and the places of [`place`](Limiter::place) for who checks
+    /// rather than waits, in this process. A caller waits for a place as it waits for
     /// units, in the same line; where its timeout passes meanwhile it fails with [`Error::TimedOut`](crate::Error::TimedOut).
     ///
     /// ```
@@ -202,7 +203,8 @@ impl<S: Store> LimiterBuilder<S> {
             max_wait: self.max_wait,
             priority_step: self.priority_step,
             queues: Arc::new(Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter), self.at_once)),
-            plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
+            plan: Plans::new(name, self.rule),
+            resets: Arc::new(Resets::new()),
             heard: Mutex::default(),
         }))
     }

@@ -143,13 +143,12 @@ impl<S: Store> AcquireAll<S> {
                     continue;
                 }
             };
+            let since: Vec<u64> = asks.iter().map(|ask| ask.core().resets()).collect();
             let decision = self.all.take(place.is_some()).await?;
             if decision.allowed() {
                 let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
-                let permits = asks
-                    .iter()
-                    .zip(slots)
-                    .filter_map(|(ask, slot)| Some(ask.permit(&decision)?.holding(slot).after(waited)));
+                let parts = asks.iter().zip(slots).zip(since);
+                let permits = parts.map(|((ask, slot), since)| ask.granted(&decision, slot, since).after(waited));
                 return Ok(permits.collect());
             }
             for (at, slot) in slots.into_iter().enumerate() {

@@ -39,9 +39,11 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
             continue;
         }
         let Ok(slot) = core.queues.enter(&key) else {
+            line.note_refusal();
             wait_for_slot(&core, &line).await;
             continue;
         };
+        let since = core.resets();
         let answer = match foreseen.denial_of(&head) {
             Some(denied) => Ok(Err(denied)),
             None => {
@@ -57,7 +59,7 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
                 if !core.store.is_local() && core.queues.slots().is_none() {
                     foreseen = Foreseen::after(&decision);
                 }
-                hand_over(&core, &key, &line, heads, &decision, slot).await
+                hand_over(&core, &key, &line, heads, &decision, since, slot).await
             }
             Ok(Err(_)) if foreseen.room > head.cost => {
                 slot.into_iter().for_each(Slot::leave_quietly);
@@ -111,6 +113,7 @@ async fn hand_over<S: Store>(
     line: &Arc<Line>,
     heads: Heads,
     decision: &Decision,
+    since: u64,
     mut slot: Option<Slot>,
 ) -> bool {
     let mut more = true;
@@ -118,7 +121,7 @@ async fn hand_over<S: Store>(
     let mut unread = 0;
     for head in heads {
         // Out of the line before it is woken: what it does next is not to find itself waiting there.
-        match head.grant(Granted { decision: decision.clone(), slot: slot.take() }) {
+        match head.grant(Granted { decision: decision.clone(), slot: slot.take(), since }) {
             Some(wake) => wakes.push(wake),
             None => unread += head.cost,
         }
@@ -129,7 +132,7 @@ async fn hand_over<S: Store>(
     }
     wakes.into_iter().for_each(Wake::now);
     if unread > 0 {
-        give_back(core, key, unread, decision.at()).await;
+        give_back(core, key, unread, decision.at(), since).await;
     }
     more
 }
@@ -182,8 +185,8 @@ async fn wait_for_slot<S: Store>(core: &Core<S>, line: &Line) {
 }
 
 /// Returns units that nobody is there for any more. Should the store fail, they stay taken: never too much is admitted.
-pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, taken: Timestamp) {
-    let _ = core.adjust(key, cost, Adjust::Refund { taken }).await;
+pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, taken: Timestamp, since: u64) {
+    let _ = core.adjust_granted(since, key, cost, Adjust::Refund { taken }).await;
 }
 
 /// Takes the line out of the limiter when its driver ends, and leaves nobody standing in it should it have panicked.

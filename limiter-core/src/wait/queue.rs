@@ -55,7 +55,7 @@ impl Drop for Counted {
 }
 
 /// All places are held.
-pub(super) struct NoSlot;
+pub(crate) struct NoSlot;
 
 impl Queues {
     pub(crate) fn new(max: usize, slack: Duration, at_once: Option<usize>) -> Self {
@@ -95,6 +95,12 @@ impl Queues {
     #[inline]
     pub(crate) fn has_turns(&self, key: &[u8]) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0 && self.turns.has(key)
+    }
+
+    /// Whether whoever finds units may have them: nobody waits, the limiter is open, and no place is needed.
+    #[inline]
+    pub(crate) fn is_free(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0 && !self.is_closed() && self.slots.is_none()
     }
 
     /// How many wait, over all keys.
@@ -147,14 +153,14 @@ impl Queues {
 
     /// A place among those of `key` that may be held at once, where that is bounded; `Err` where none is free.
     #[inline]
-    pub(super) fn enter(self: &Arc<Self>, key: &[u8]) -> Result<Option<Slot>, NoSlot> {
+    pub(crate) fn enter(self: &Arc<Self>, key: &[u8]) -> Result<Option<Slot>, NoSlot> {
         match &self.slots {
             None => Ok(None),
             Some(slots) => slots.enter(key, self).map(Some).ok_or(NoSlot),
         }
     }
 
-    pub(super) fn slots(&self) -> Option<&Slots> {
+    pub(crate) fn slots(&self) -> Option<&Slots> {
         self.slots.as_ref()
     }
 

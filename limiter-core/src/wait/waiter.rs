@@ -36,6 +36,8 @@ enum State {
 pub(super) struct Granted {
     pub(super) decision: Decision,
     pub(super) slot: Option<Slot>,
+    /// The limiter's count of resets before the units were asked for.
+    pub(super) since: u64,
 }
 
 /// How a waiter stood when it went away.
@@ -43,7 +45,7 @@ pub(super) enum Gone {
     /// In line.
     Waiting,
     /// Granted at that instant, and nobody had read it.
-    Granted { taken: Timestamp, slot: Option<Slot> },
+    Granted { taken: Timestamp, since: u64, slot: Option<Slot> },
     /// Served or refused.
     Finished,
 }
@@ -141,7 +143,7 @@ impl Waiter {
         match std::mem::replace(&mut *self.lock(), State::Gone) {
             State::Waiting { .. } => Gone::Waiting,
             State::Done(result) => match *result {
-                Ok(Granted { decision, slot }) => Gone::Granted { taken: decision.at(), slot },
+                Ok(Granted { decision, slot, since }) => Gone::Granted { taken: decision.at(), since, slot },
                 Err(_) => Gone::Finished,
             },
             State::Gone => Gone::Finished,

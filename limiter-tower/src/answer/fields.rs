@@ -1,6 +1,6 @@
 //! The header fields of responses.
 
-use crate::{FieldSet, announced::Announced, verdict::Verdict};
+use crate::{FieldSet, Verdict, policies::Announced};
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use limiter_core::http::{Generation, PolicyState};
 use smallvec::SmallVec;
@@ -15,8 +15,7 @@ pub(crate) fn add_to(verdict: &Verdict, headers: &mut HeaderMap) {
 }
 
 pub(super) fn add_fields(verdict: &Verdict, headers: &mut HeaderMap) {
-    let Some(fields) = verdict.parts().first().map(|part| part.fields).filter(|fields| *fields != FieldSet::NONE)
-    else {
+    let Some(fields) = verdict.parts().first().map(|part| part.fields).filter(|_| verdict.has_fields()) else {
         return;
     };
     add_policy_field(verdict.parts(), headers);

@@ -1,15 +1,14 @@
 //! Which policies a request is put to, and the decision over them.
 
+use super::{Settings, Verdict};
 use crate::{
     KeyError,
-    announced::Announced,
-    event::{Event, Outcome},
-    layer::Settings,
-    outcome::{Held, Permits, Rules},
-    verdict::Verdict,
+    events::{Event, Outcome},
+    policies::Announced,
+    settle::{Held, Permits, Rules},
 };
 use http::request::Parts;
-use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Store};
+use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Place, Store};
 use smallvec::SmallVec;
 use std::{sync::Arc, time::Duration};
 
@@ -84,7 +83,25 @@ impl<S: Store> Group<S> {
             let listed = &settings.policies[part.place];
             listed.policy.limiter.with_quota_of(&part.key, |quota| listed.announced.of(quota))
         };
-        self.parts.iter().map(announced).collect()
+        match &*self.parts {
+            [part] => SmallVec::from_buf([announced(part)]), // by far the most, and quicker so
+            parts => parts.iter().map(announced).collect(),
+        }
+    }
+
+    /// Takes a place of each policy's key, where its limiter bounds how many are at work at once.
+    pub(crate) fn enter(&self, settings: &Settings<S>, places: &mut Vec<Place>) -> Result<(), Error> {
+        for (at, part) in self.parts.iter().enumerate() {
+            let limiter = settings.limiter(part);
+            if part.cost > 0 && limiter.at_once().is_some() {
+                let place = limiter.place(&part.key).map_err(|error| match error {
+                    Error::TooManyAtOnce { most, .. } => Error::TooManyAtOnce { most, part: Some(at) },
+                    other => other,
+                });
+                places.push(place?);
+            }
+        }
+        Ok(())
     }
 
     /// The decision of a store in this process, where neither call ever blocks.

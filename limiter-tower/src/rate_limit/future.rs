@@ -2,11 +2,10 @@
 
 use crate::{
     answer::{Answers, add_to},
-    outcome::{Held, Settling, head_of_an_error},
-    ruling::{Pass, Ruling},
-    verdict::Verdict,
+    decision::{Pass, Ruling, Verdict},
+    settle::{Held, Settling, head_of_an_error},
 };
-use http::{Request, Response, request::Parts};
+use http::{Extensions, Request, Response, request::Parts};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -73,6 +72,33 @@ where
     }
 }
 
+/// Leaves the verdict in the request's extensions, and returns it where the response tells of it: copied only where both
+/// are wanted.
+#[inline]
+fn told_after(
+    verdict: Option<Verdict>,
+    is_told: bool,
+    answers: &Answers,
+    extensions: &mut Extensions,
+) -> Option<Verdict> {
+    let Some(verdict) = verdict else {
+        if answers.leaves_verdict {
+            Verdict::leave_unlimited(extensions);
+        }
+        return None;
+    };
+    match (is_told && answers.on_admissions && verdict.has_fields(), answers.leaves_verdict) {
+        (true, true) => drop(extensions.insert(verdict.clone())),
+        (true, false) => {}
+        (false, true) => {
+            extensions.insert(verdict);
+            return None;
+        }
+        (false, false) => return None,
+    }
+    Some(verdict)
+}
+
 /// Lets a request through to `service`, with the verdict in its extensions; else the layer's own answer.
 pub(crate) fn follow<Svc, ReqBody, ResBody>(
     ruling: Ruling,
@@ -88,12 +114,10 @@ where
     match ruling {
         Ruling::Refuse(refused) => ResponseFuture::own(answers.to(&head, &refused)),
         Ruling::Pass(Pass { verdict, is_told, held }) => {
-            if let Some(verdict) = &verdict {
-                head.extensions.insert(verdict.clone());
-            }
+            let verdict = told_after(verdict, is_told, answers, &mut head.extensions);
             let held = held.used(); // also where the call panics: a request that can bring that about is not free
             let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, verdict.filter(|_| is_told && answers.on_admissions), held)
+            ResponseFuture::inner(future, verdict, held)
         }
     }
 }
