@@ -5,10 +5,11 @@ use std::{
     hash::{BuildHasher, RandomState},
     str::FromStr,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use anyhow::Context;
-use limiter_core::{DynStore, MemoryStore};
+use limiter_core::{DynStore, MemoryStore, PostgresStore, RedisStore};
 
 /// The store that `--store` names, by its address.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,10 +28,18 @@ static BEGUN: AtomicU64 = AtomicU64::new(0);
 impl StoreChoice {
     /// The store, with room for every key of a log where it is memory.
     pub(crate) fn open(&self) -> anyhow::Result<AnyStore> {
-        let store = match self.0.as_str() {
-            MEMORY => DynStore::new(MemoryStore::builder().max_keys(1 << 32).build()),
-            address => DynStore::from_url(address).with_context(|| format!("the store {address:?}"))?,
+        let address = self.0.as_str();
+        let store = match address.split_once(':') {
+            _ if address == MEMORY => Ok(DynStore::new(MemoryStore::builder().max_keys(1 << 32).build())),
+            Some(("postgres" | "postgresql", _)) => {
+                PostgresStore::builder(address).timeout(PATIENCE).build().map(DynStore::new)
+            }
+            Some((scheme, _)) if scheme.starts_with("redis") => {
+                RedisStore::builder(address).timeout(PATIENCE).build().map(DynStore::new)
+            }
+            _ => DynStore::from_url(address),
         };
+        let store = store.with_context(|| format!("the store {address:?}"))?;
         Ok(AnyStore { store, run: RandomState::new().hash_one("run") })
     }
 }
@@ -44,6 +53,9 @@ impl AnyStore {
 }
 
 const MEMORY: &str = "memory";
+
+/// How long a server may take for an answer: a replay has time, and one without it is worth nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl FromStr for StoreChoice {
     type Err = UnknownStore;

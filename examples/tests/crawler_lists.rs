@@ -132,7 +132,7 @@ fn a_killed_crawl_goes_on_where_it_was() {
     until_asked(&server, 20);
     first.kill().unwrap(); // no signal that it could handle
     assert!(!first.wait().unwrap().success());
-    thread::sleep(Duration::from_millis(200)); // what it sent last arrives
+    thread::sleep(SECOND); // what it sent last arrives
     let (before, done) = (server.paths(), noted(&state));
     assert!(done.len() >= 15 && before.len() < 60, "{} {}", done.len(), before.len());
     assert!(before.len() - done.len() <= 3, "at most what was under way is unknown");
@@ -208,7 +208,7 @@ fn on_a_terminal_a_row_a_host_tells_of_queues_and_pauses() {
     let output = script.expect("the test needs `script`, of bsdutils");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8_lossy(&output.stdout);
-    for expected in [&server.address().to_string(), "░", " queued  429s: 1  paused for 3 s", "\u{1b}["] {
+    for expected in [&server.address().to_string(), "░", " queued  429s: 1  paused for ", "\u{1b}["] {
         assert!(said.contains(expected), "{expected:?} is not in\n{said}");
     }
 }

@@ -174,7 +174,7 @@ async fn the_program_serves_from_a_file_and_follows_it() {
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
     let ask = async || client.get(&base).send().await.unwrap().status().as_u16();
     assert_eq!([ask().await, ask().await], [200, 429]);
-    fs::write(&file.path, "policy = [{ name = 'all', quota = 'fixed_window 3/week' }]").unwrap();
+    file.put("policy = [{ name = 'all', quota = 'fixed_window 3/week' }]");
     assert!(lines.any(|line| line == "rules: changed: all"));
     assert_eq!([ask().await, ask().await, ask().await], [200, 200, 429]);
 }
@@ -191,9 +191,16 @@ impl File {
     fn new(name: &str, text: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("limiter-server-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("rules.toml");
-        fs::write(&path, text).unwrap();
-        Self { path }
+        let file = Self { path: folder.join("rules.toml") };
+        file.put(text);
+        file
+    }
+
+    /// In place by a rename, so that it is never seen half written.
+    fn put(&self, text: &str) {
+        let next = self.path.with_extension("next");
+        fs::write(&next, text).unwrap();
+        fs::rename(next, &self.path).unwrap();
     }
 }
 

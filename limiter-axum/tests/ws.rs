@@ -9,7 +9,7 @@ use axum::{
 };
 use futures_util::{SinkExt, StreamExt};
 use limiter_axum::LimitedSocket;
-use limiter_core::Limiter;
+use limiter_core::{Limiter, ManualClock};
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -74,7 +74,7 @@ fn numbers(end: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn who_sends_too_much_is_told_when_to_come_back_by_a_close_of_1008() {
-    let limiter = Limiter::parse("3/h").unwrap();
+    let limiter = Limiter::builder("3/h".parse().unwrap()).clock(ManualClock::default()).build();
     let limit = move |socket| LimitedSocket::new(socket, limiter.clone(), "k").max_wait(Duration::ZERO);
     let (mut client, address) = echo(limit).await;
     send(&mut client, 10).await;

@@ -35,7 +35,7 @@ pub use store::SqliteStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};
 pub use wait::{
     Acquire, AcquireAll, AcquireAllFuture, AcquireFuture, Charge, KeyAcquire, KeyAcquireFuture, KeyPermit, Permit,
-    Sleep, ThreadTimer, WrappedFuture, block_on,
+    Place, Sleep, ThreadTimer, WrappedFuture, block_on, detach,
 };
 #[cfg(feature = "futures")]
 pub use wait::{LimitedSink, LimitedStream};

@@ -90,20 +90,20 @@ fn under_the_real_clock_no_more_than_the_rate_comes_through() {
     for quota in ["200/100ms", "sliding_log 200/100ms"] {
         let limiter = Limiter::parse(quota).unwrap();
         let first = LocalStore::now(limiter.store(), None).unwrap();
-        let admitted = on_all_threads(|_| {
-            let mut admitted = 0;
-            loop {
+        let admitted = AtomicU64::new(0);
+        // Five periods, or as many more as a machine takes that stands still meanwhile.
+        on_all_threads(|_| {
+            while admitted.load(Ordering::Relaxed) < 1000 {
                 let decision = limiter.check("hot").unwrap();
-                admitted += u64::from(decision.allowed());
-                if decision.at().saturating_since(first) > Duration::from_millis(400) {
-                    return admitted;
-                }
+                admitted.fetch_add(u64::from(decision.allowed()), Ordering::Relaxed);
+                let elapsed = decision.at().saturating_since(first);
+                assert!(elapsed < Duration::from_secs(30), "{quota}: {admitted:?} in {elapsed:?}");
             }
+            0
         });
         let elapsed = LocalStore::now(limiter.store(), None).unwrap().saturating_since(first);
-        let promised = 200 + 2 * u64::try_from(elapsed.as_millis()).unwrap();
+        let (admitted, promised) = (admitted.into_inner(), 200 + 2 * u64::try_from(elapsed.as_millis()).unwrap());
         assert!(admitted <= promised, "{quota}: {admitted} of {promised}");
-        assert!(admitted >= 600, "{quota}: {admitted}");
     }
 }
 

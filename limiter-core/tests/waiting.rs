@@ -529,8 +529,8 @@ fn random_cancellations_lose_nothing_and_keep_the_order() {
 #[test]
 fn blocking_and_async_callers_wait_in_one_line() {
     let limiter = Limiter::parse("sliding_log 1/50ms").unwrap();
-    limiter.check("k").unwrap();
     let started = std::time::Instant::now();
+    limiter.check("k").unwrap();
     let threads: Vec<_> = (0..3)
         .map(|_| {
             let limiter = limiter.clone();

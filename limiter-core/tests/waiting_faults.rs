@@ -103,7 +103,7 @@ fn a_short_wait_is_short() {
     });
     // The best of ten: a machine that does other things too may be late now and then.
     let fastest = fastest.min().unwrap();
-    assert!(fastest < Duration::from_millis(30), "{fastest:?}");
+    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
 }
 
 /// Counts the polls of a future.

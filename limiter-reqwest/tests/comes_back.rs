@@ -92,7 +92,7 @@ impl World {
     async fn pass(&self, time: Duration, more: usize, processes: &[&Process]) {
         let before = self.arrived().await;
         self.clock.advance(time);
-        for _ in 0..2_000 {
+        for _ in 0..20_000 {
             if self.arrived().await == before + more && self.in_flight(processes).await == 0 {
                 break;
             }
@@ -310,6 +310,6 @@ async fn over_the_network_in_real_time_too() {
     let arrivals = arrivals.lock().unwrap().clone();
     let after = |n: usize| arrivals[n] - arrivals[0];
     assert!(after(1) > Duration::from_millis(950), "{:?}", after(1));
-    // Five intervals between six; a slow network shifts single arrivals, not the whole.
-    assert!(arrivals[6] - arrivals[1] > 4 * PACE + PACE / 2, "{arrivals:?}");
+    // Five intervals between six, from the end of the pause on: a machine that is late only adds to them.
+    assert!(after(6) > Duration::from_millis(950) + 5 * PACE, "{arrivals:?}");
 }

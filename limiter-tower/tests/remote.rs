@@ -6,7 +6,7 @@ mod common;
 
 use common::{Ready, Remote, request};
 use http::StatusCode;
-use limiter_core::{Limiter, MemoryStore, Store, store::DynStore};
+use limiter_core::{Limiter, ManualClock, MemoryStore, Store, store::DynStore};
 use limiter_tower::RateLimitLayer;
 use std::{
     pin::pin,
@@ -15,7 +15,7 @@ use std::{
 use tower::{Layer, Service, ServiceExt};
 
 fn layer<S: Store>(store: S) -> RateLimitLayer<S> {
-    RateLimitLayer::new(Limiter::builder("3/h".parse().unwrap()).store(store).build())
+    RateLimitLayer::new(Limiter::builder("3/h".parse().unwrap()).store(store).clock(ManualClock::default()).build())
 }
 
 #[tokio::test]

@@ -140,7 +140,8 @@ impl Bank for [SlidingLog] {
     fn wait(&self, i: usize, logs: &Logs, now: u64, cost: u64) -> u64 {
         let (log, first) = logs.of(i);
         let view = self[i].view(log, first, now);
-        let over = (view.inside + cost).saturating_sub(self[i].limit); // units that must leave first
+        // Units that must leave first. The totals of a damaged file can be any apart.
+        let over = view.inside.saturating_add(cost).saturating_sub(self[i].limit);
         if over == 0 { 0 } else { self[i].leaves_after(log.stamp_of(&view, over), now) }
     }
 
@@ -415,6 +416,19 @@ mod tests {
             Logs::Shared { log, .. } => log.runs.len(),
             Logs::Apart(logs) => logs.iter().map(|log| log.runs.len()).sum(),
         }
+    }
+
+    #[test]
+    fn a_damaged_log_is_a_window_in_debt() {
+        let bank = bank([(3, 10)]);
+        let runs = [Run { stamp: 99, total: 7 }, Run { stamp: 100, total: 0 }];
+        let log = Log { runs: runs.into(), gone: 0, base: 1, touched: Touched::default() };
+        let mut logs = Logs::Apart([log].into_iter().collect());
+        assert!(bank.wait(0, &logs, 105, 3) > 0);
+        assert_eq!(bank.level(0, &logs, 105).remaining, 0);
+        bank.take(&mut logs, 105, 3);
+        assert!(bank.wait(0, &logs, 105, 1) > 0);
+        assert_eq!(bank.wait(0, &logs, 111, 3), 0, "and free once it has left");
     }
 
     #[test]

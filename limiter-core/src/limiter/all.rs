@@ -1,9 +1,13 @@
 //! Several keys in one decision, all or nothing.
 
-use super::{Core, Limiter, core::Planned};
+use super::{
+    Core, Limiter,
+    core::{Planned, is_outdated},
+};
 use crate::{
     AcquireAll, Decision, Error, Key, KeyBuf, MemoryStore, Permit, Quota,
     store::{Demand, LocalStore, Store},
+    wait::Slot,
 };
 use smallvec::SmallVec;
 use std::{fmt, sync::Arc};
@@ -15,8 +19,8 @@ pub struct Ask<S: Store = MemoryStore> {
     core: Arc<Core<S>>,
     key: KeyBuf,
     cost: u64,
-    /// How often the limiter had been restarted when this was made.
-    start: u64,
+    /// The limiter's count of resets when this was made.
+    since: u64,
 }
 
 /// A decision over several keys, all or nothing; made by [`Limiter::all`].
@@ -29,7 +33,7 @@ pub struct All<S: Store = MemoryStore> {
 impl<S: Store> Limiter<S> {
     /// One unit for `key` as a part of a decision over several keys; see [`all`](Self::all).
     pub fn on(&self, key: impl Key) -> Ask<S> {
-        Ask { core: Arc::clone(self.core()), key: KeyBuf::of(&key), cost: 1, start: self.core().start() }
+        Ask { core: Arc::clone(self.core()), key: KeyBuf::of(&key), cost: 1, since: self.core().resets() }
     }
 
     /// Several keys in one decision: per user, per tenant and for everybody, each under its own limiter's quota.
@@ -67,7 +71,8 @@ impl<S: Store> Ask<S> {
     }
 
     /// The permit for this part's units of `decision`, which must be one that this very part was asked in, since it was
-    /// made: to refund or settle them. `None` where it was denied.
+    /// made: to refund or settle them. `None` where it was denied. Should its key be [reset](Limiter::reset), nothing comes
+    /// back of the permits of a part made before: make the part anew for each request.
     ///
     /// ```
     /// use limiter_core::{Limiter, MemoryStore};
@@ -88,12 +93,12 @@ impl<S: Store> Ask<S> {
     /// ```
     #[must_use]
     pub fn permit(&self, decision: &Decision) -> Option<Permit<S>> {
-        decision.allowed().then(|| self.granted(decision, self.start))
+        decision.allowed().then(|| self.granted(decision, None, self.since))
     }
 
-    /// The permit for units granted when the limiter had been restarted `start` times.
-    pub(crate) fn granted(&self, decision: &Decision, start: u64) -> Permit<S> {
-        Permit::of_check(Arc::clone(&self.core), self.key.clone(), self.cost, decision, start)
+    /// The permit of a decision that was asked for when the limiter's count of resets was `since`.
+    pub(crate) fn granted(&self, decision: &Decision, slot: Option<Slot>, since: u64) -> Permit<S> {
+        Permit::new(Arc::clone(&self.core), self.key.clone(), self.cost, decision.clone(), slot, since)
     }
 
     pub(crate) fn core(&self) -> &Arc<Core<S>> {
@@ -132,24 +137,28 @@ impl<S: Store> All<S> {
     /// [`Error::NeverFits`] for a cost above its quota's capacity, with the part it is of; [`Error::DuplicateKey`] where
     /// two parts name the same key of the same limiter; [`Error::TooManyDemands`]; [`Error::Store`].
     pub async fn check_async(&self) -> Result<Decision, Error> {
-        Ok(self.take(false).await?.0)
+        self.take(false).await
     }
 
     /// Takes all of it if all of it is there; past those who wait for several keys where its turn among them `has_come`.
-    /// With the decision, how often each part's limiter had been restarted.
-    pub(crate) async fn take(&self, has_come: bool) -> Result<(Decision, SmallVec<[u64; 4]>), Error> {
-        let (first, planned) = self.planned()?;
-        let demands = self.demands(&planned);
-        let starts = planned.iter().map(Planned::start).collect();
-        let waiters = self.first_behind_waiters(has_come);
-        let decision = match waiters {
-            None => Store::take(&first.store, &demands, first.clock()).await?,
-            Some(_) => Store::peek(&first.store, &demands, first.clock()).await?,
-        };
-        let Some(place) = waiters else { return Ok((decision, starts)) };
-        let (ask, quota) = (&self.asks[place], &planned[place].quota);
-        let state = ask.core.snapshot_by(ask.key.as_slice(), first.clock()).await;
-        Ok((ask.core.refuse_for_waiters(ask.key.as_slice(), quota, (place, ask.cost), decision, state), starts))
+    pub(crate) async fn take(&self, has_come: bool) -> Result<Decision, Error> {
+        loop {
+            let (first, planned) = self.planned()?;
+            let demands = self.demands(&planned);
+            let waiters = self.first_behind_waiters(has_come);
+            let answer = match waiters {
+                None => Store::take(&first.store, &demands, first.clock()).await,
+                Some(_) => Store::peek(&first.store, &demands, first.clock()).await,
+            };
+            if is_outdated(&answer, &demands) {
+                continue;
+            }
+            let decision = answer?;
+            let Some(place) = waiters else { return Ok(decision) };
+            let (ask, quota) = (&self.asks[place], &planned[place].quota);
+            let state = ask.core.snapshot_by(ask.key.as_slice(), first.clock()).await;
+            return Ok(ask.core.refuse_for_waiters(ask.key.as_slice(), quota, (place, ask.cost), decision, state));
+        }
     }
 
     /// What [`check_async`](Self::check_async) would answer if nobody waited; takes nothing.
@@ -157,8 +166,14 @@ impl<S: Store> All<S> {
     /// # Errors
     /// As [`check_async`](Self::check_async).
     pub async fn peek_async(&self) -> Result<Decision, Error> {
-        let (first, planned) = self.planned()?;
-        Ok(Store::peek(&first.store, &self.demands(&planned), first.clock()).await?)
+        loop {
+            let (first, planned) = self.planned()?;
+            let demands = self.demands(&planned);
+            let answer = Store::peek(&first.store, &demands, first.clock()).await;
+            if !is_outdated(&answer, &demands) {
+                return Ok(answer?);
+            }
+        }
     }
 
     /// The first part's limiter, and each part's quota, where the parts can be decided together.
@@ -247,8 +262,14 @@ impl<S: LocalStore> All<S> {
         if self.first_behind_waiters(false).is_some() {
             return self.blocking().check(); // denied at once, for their sake
         }
-        let (first, planned) = self.planned()?;
-        Ok(LocalStore::take(&first.store, &self.demands(&planned), first.clock())?)
+        loop {
+            let (first, planned) = self.planned()?;
+            let demands = self.demands(&planned);
+            let answer = LocalStore::take(&first.store, &demands, first.clock());
+            if !is_outdated(&answer, &demands) {
+                return Ok(answer?);
+            }
+        }
     }
 
     /// What [`check`](Self::check) would answer if nobody waited; takes nothing.

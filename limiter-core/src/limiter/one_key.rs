@@ -97,7 +97,8 @@ impl<S: Store> KeyLimiter<S> {
     #[inline(always)]
     fn demand(&self, cost: u64) -> Option<Demand<'_>> {
         let (core, place) = (self.limiter.core(), self.place.as_ref()?);
-        Some(Demand::new(core.first_scope(), self.key.as_slice(), core.first_quota()?, cost).at(place))
+        let demand = Demand::new(core.first_scope(), self.key.as_slice(), core.first_quota()?, cost);
+        Some(demand.during(core.first_term()).at(place))
     }
 }
 
@@ -121,7 +122,8 @@ impl<S: LocalStore> KeyLimiter<S> {
         match self.demand(cost) {
             Some(demand) if core.queues.waiting() == 0 => {
                 fits(demand.quota, cost)?;
-                Ok(core.store.take(&[demand], core.clock())?)
+                let answer = core.store.take(std::slice::from_ref(&demand), core.clock());
+                answer.or_else(|error| core.take_again(&demand, error))
             }
             _ => self.limiter.check_n(&self.key, cost),
         }

@@ -2,6 +2,7 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod background;
+mod basis;
 #[cfg(any(all(feature = "shared", target_os = "linux"), feature = "sqlite"))]
 mod boot_clock;
 mod demand;
@@ -13,6 +14,7 @@ mod place;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+mod resets;
 #[cfg(all(feature = "shared", target_os = "linux"))]
 mod shared;
 #[cfg(feature = "sqlite")]
@@ -20,6 +22,8 @@ mod sqlite;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod stored_key;
 
+pub use basis::Basis;
+pub(crate) use basis::{Granted, Term};
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
@@ -29,6 +33,7 @@ pub use place::{Grant, Place};
 pub use postgres::{PostgresStore, PostgresStoreBuilder};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder, RedisWarning};
+pub(crate) use resets::Resets;
 #[cfg(all(feature = "shared", target_os = "linux"))]
 pub use shared::{SharedStore, SharedStoreBuilder, SharedUsage};
 #[cfg(feature = "sqlite")]
@@ -49,6 +54,10 @@ pub(crate) const MOST_DEMANDS: usize = 64;
 /// * **Reading is free.** Denials and peeks write nothing, but for two things that a denied take writes, so that the wait
 ///   it tells holds: the pull back that `decide` tells of, and a change of the quota, with the units in use carried over.
 ///   Peeks, takes of a cost of 0 and those that can never fit see a change and leave it to others; any adjustment writes it.
+/// * **Late calls.** Inside its step a store asks whether the demand still [holds](Basis): before it carries a state over to
+///   another quota, and before any adjustment. Where it does not, nothing is done, and the answer is an error of kind
+///   [`Outdated`](crate::StoreErrorKind::Outdated), or no snapshot; the limiter asks again. A store that does not ask
+///   may forget units at the instant of a change.
 /// * **Time is the store's.** It reads its own time inside the atomic step, after any lock. A `clock` handed to a call
 ///   takes that place for the call.
 /// * **Nothing live is lost.** Idle keys vanish by themselves, never while they still limit anything.
@@ -220,6 +229,9 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///             return Err(StoreError::new(StoreErrorKind::DuplicateKey));
 ///         }
 ///         let mut keys = self.lock();
+///         if !demands.iter().all(Demand::holds) {
+///             return Err(StoreError::new(StoreErrorKind::Outdated)); // the quota has changed meanwhile
+///         }
 ///         let now = self.time(clock); // after the lock
 ///         let mut states: Vec<KeyState> = demands.iter().map(|demand| load(&keys, demand, now)).collect();
 ///         let mut views: Vec<View<'_>> = demands
@@ -250,6 +262,9 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///
 ///     fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
 ///         let mut keys = self.lock();
+///         if !demand.holds() {
+///             return Err(StoreError::new(StoreErrorKind::Outdated));
+///         }
 ///         let now = self.time(clock);
 ///         let mut state = load(&keys, &demand, now);
 ///         let decision = state.adjust(demand.quota, now, demand.cost, adjust);

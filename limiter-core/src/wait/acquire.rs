@@ -128,8 +128,15 @@ impl<S: Store> Future for AcquireFuture<S> {
             // Written where the caller wants it, without a stop on the way: it is most of what this costs.
             match asked.taken {
                 Some(Ok(decision)) if decision.allowed() => {
-                    let granted = (decision, asked.start);
-                    return Poll::Ready(Ok(Permit::new(request.core, request.key, request.cost, granted, asked.slot)));
+                    let Acquire { cost, .. } = request;
+                    return Poll::Ready(Ok(Permit::new(
+                        request.core,
+                        request.key,
+                        cost,
+                        decision,
+                        asked.slot,
+                        asked.since,
+                    )));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(error)),
                 refused => {
@@ -160,11 +167,11 @@ impl<S: Store> fmt::Debug for AcquireFuture<S> {
 struct AtOnce {
     /// What the store said, where it was asked.
     taken: Option<Result<Decision, Error>>,
-    /// How often the limiter had been restarted when it was asked.
-    start: u64,
     slot: Option<Slot>,
     /// The nudges of the key before that.
     nudged: u64,
+    /// The limiter's count of resets before that.
+    since: u64,
 }
 
 /// How a request came to have to wait.
@@ -193,22 +200,18 @@ impl<S: Store> Acquire<S> {
     #[inline(always)]
     fn at_once(&self) -> AtOnce {
         let (key, queues) = (self.key.as_slice(), &self.core.queues);
-        let nudged = queues.nudged(key);
+        let (nudged, since) = (queues.nudged(key), self.core.resets());
         if queues.is_closed() {
-            return AtOnce { taken: Some(Err(Error::Closed)), start: 0, slot: None, nudged };
+            return AtOnce { taken: Some(Err(Error::Closed)), slot: None, nudged, since };
         }
         let asks_now = !self.asks_in_line() && (self.cost == 0 || !queues.has(key));
         let slot = if asks_now { self.enter() } else { Err(NoSlot) };
-        let mut start = 0;
-        let taken = self.core.with_demand(key, self.cost, |demand| {
-            start = demand.scope.start();
-            match (fits(demand.quota, self.cost), &slot) {
-                (Err(error), _) => Some(Err(error)),
-                (Ok(()), Err(NoSlot)) => None,
-                (Ok(()), Ok(_)) => Some(self.core.take_now(demand)?.map_err(Error::from)),
-            }
+        let taken = self.core.with_demand(key, self.cost, |demand| match (fits(demand.quota, self.cost), &slot) {
+            (Err(error), _) => Some(Err(error)),
+            (Ok(()), Err(NoSlot)) => None,
+            (Ok(()), Ok(_)) => Some(self.core.take_now(demand)?.or_else(|error| self.core.take_again(demand, error))),
         });
-        AtOnce { taken, start, slot: slot.unwrap_or(None), nudged }
+        AtOnce { taken, slot: slot.unwrap_or(None), nudged, since }
     }
 
     /// Whether the store is to be asked from the line: one of a key and process talks to a store that is not in this one.
@@ -236,10 +239,11 @@ impl<S: Store> Acquire<S> {
                 nudged = core.queues.nudged(&key);
                 first_wait = Some(Duration::ZERO);
                 if let Ok(slot) = self.enter() {
-                    let (decision, start) = core.take(&key, self.cost).await?;
+                    let since = core.resets();
+                    let decision = core.take(&key, self.cost).await?;
                     if decision.allowed() {
                         let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
-                        return Ok(Permit::new(self.core, self.key, self.cost, (decision, start), slot).after(waited));
+                        return Ok(Permit::new(self.core, self.key, self.cost, decision, slot, since).after(waited));
                     }
                     nudged += leave(slot);
                     first_wait = Some(self.wait_of(&decision, *asked.get_or_insert(decision.at()))?);
@@ -276,14 +280,14 @@ impl<S: Store> Acquire<S> {
                 Join::Refused(error) => return Err(error),
             };
             let place = Place { core, key: &key, line, waiter };
-            let Granted { decision, start, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
+            let Granted { decision, since, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
             let waited = match asked {
                 _ if !place.line.is_refused() => Duration::ZERO, // a round trip is no wait
                 Some(asked) => decision.at().saturating_since(asked),
                 None => began.elapsed(), // by this machine's time: the store was not asked for its own
             };
             drop(place);
-            return Ok(Permit::new(self.core, self.key, self.cost, (decision, start), slot).after(waited));
+            return Ok(Permit::new(self.core, self.key, self.cost, decision, slot, since).after(waited));
         }
     }
 
@@ -324,12 +328,12 @@ impl<S: Store> Drop for Place<'_, S> {
         match self.waiter.go() {
             Gone::Finished => {}
             Gone::Waiting => self.line.leave(&self.core.queues, &self.waiter),
-            Gone::Granted(Granted { decision, start, slot }) => {
+            Gone::Granted(Granted { decision, since, slot }) => {
                 drop(slot);
                 let (core, key, cost) = (Arc::clone(self.core), Arc::clone(self.key), self.waiter.cost);
                 // Whoever drops us may be inside anything; the store's future runs on by itself.
                 Task::start(async move {
-                    driver::give_back(&core, &key, cost, (decision.at(), start)).await;
+                    driver::give_back(&core, &key, cost, decision.at(), since).await;
                 });
             }
         }

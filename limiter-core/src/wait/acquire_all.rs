@@ -147,14 +147,12 @@ impl<S: Store> AcquireAll<S> {
                     continue;
                 }
             };
-            let (decision, starts) = self.all.take(place.is_some()).await?;
+            let since: Vec<u64> = asks.iter().map(|ask| ask.core().resets()).collect();
+            let decision = self.all.take(place.is_some()).await?;
             if decision.allowed() {
                 let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
-                let permits = asks
-                    .iter()
-                    .zip(starts)
-                    .zip(slots)
-                    .map(|((ask, start), slot)| ask.granted(&decision, start).holding(slot).after(waited));
+                let parts = asks.iter().zip(slots).zip(since);
+                let permits = parts.map(|((ask, slot), since)| ask.granted(&decision, slot, since).after(waited));
                 return Ok(permits.collect());
             }
             drop(slots);

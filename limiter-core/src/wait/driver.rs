@@ -44,21 +44,23 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
             wait_for_slot(&core, &line).await;
             continue;
         };
+        let since = core.resets();
         let answer = match foreseen.denial_of(&head) {
             Some(denied) => Ok(Err(denied)),
             None => {
                 let heads = line.heads(&head, foreseen.room);
                 let cost = heads.iter().map(|head| head.cost).sum();
                 let taken = core.take(&key, cost).await;
-                taken.map(|taken| if taken.0.allowed() { Ok((heads, taken)) } else { Err(Denied::of(&taken.0)) })
+                taken
+                    .map(|decision| if decision.allowed() { Ok((heads, decision)) } else { Err(Denied::of(&decision)) })
             }
         };
         let more = match answer {
-            Ok(Ok((heads, taken))) => {
+            Ok(Ok((heads, decision))) => {
                 if !core.store.is_local() && core.queues.slots().is_none() {
-                    foreseen = Foreseen::after(&taken.0);
+                    foreseen = Foreseen::after(&decision);
                 }
-                hand_over(&core, &key, &line, heads, taken, slot).await
+                hand_over(&core, &key, &line, heads, &decision, since, slot).await
             }
             Ok(Err(_)) if foreseen.room > head.cost => {
                 drop(slot);
@@ -111,7 +113,8 @@ async fn hand_over<S: Store>(
     key: &Arc<[u8]>,
     line: &Arc<Line>,
     heads: Heads,
-    (decision, start): (Decision, u64),
+    decision: &Decision,
+    since: u64,
     mut slot: Option<Slot>,
 ) -> bool {
     let mut more = true;
@@ -119,7 +122,7 @@ async fn hand_over<S: Store>(
     let mut unread = 0;
     for head in heads {
         // Out of the line before it is woken: what it does next is not to find itself waiting there.
-        match head.grant(Granted { decision: decision.clone(), start, slot: slot.take() }) {
+        match head.grant(Granted { decision: decision.clone(), slot: slot.take(), since }) {
             Some(wake) => wakes.push(wake),
             None => unread += head.cost,
         }
@@ -130,7 +133,7 @@ async fn hand_over<S: Store>(
     }
     wakes.into_iter().for_each(Wake::now);
     if unread > 0 {
-        give_back(core, key, unread, (decision.at(), start)).await;
+        give_back(core, key, unread, decision.at(), since).await;
     }
     more
 }
@@ -186,10 +189,9 @@ async fn wait_for_slot<S: Store>(core: &Core<S>, line: &Line) {
     }
 }
 
-/// Returns units that nobody is there for any more, taken at an instant of a start. Should the store fail, they stay
-/// taken: never too much is admitted.
-pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, (taken, start): (Timestamp, u64)) {
-    let _ = core.adjust_granted(start, key, cost, Adjust::Refund { taken }).await;
+/// Returns units that nobody is there for any more. Should the store fail, they stay taken: never too much is admitted.
+pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, taken: Timestamp, since: u64) {
+    let _ = core.adjust_granted(since, key, cost, Adjust::Refund { taken }).await;
 }
 
 /// What those are told for whom somebody else's code was to be asked, and panicked.

@@ -114,10 +114,10 @@ impl<'a, S: Store> Future for KeyAcquireFuture<'a, S> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Stage::Start(request) = &this.0 {
-            let (of, cost) = (request.of, request.cost);
+            let (of, cost, since) = (request.of, request.cost, request.of.limiter().core().resets());
             if let Some(Grant { at }) = of.grant_now(cost) {
                 this.0 = Stage::Finished; // polled once more, it takes nothing more
-                return Poll::Ready(Ok(KeyPermit { of, cost, at, rest: None }));
+                return Poll::Ready(Ok(KeyPermit { of, cost, at, since, rest: None }));
             }
             this.0 = Stage::AnyWay(of, request.any_way());
         }
@@ -148,13 +148,13 @@ pub struct KeyPermit<'a, S: Store> {
     of: &'a KeyLimiter<S>,
     cost: u64,
     at: Timestamp,
+    /// The limiter's count of resets before the units were asked for.
+    since: u64,
     /// What few permits have.
     rest: Option<Box<Rest>>,
 }
 
 struct Rest {
-    /// How often the limiter had been restarted.
-    start: u64,
     waited: Duration,
     /// The place held among those at once; freed with the permit.
     _slot: Option<Slot>,
@@ -162,10 +162,10 @@ struct Rest {
 
 impl<'a, S: Store> KeyPermit<'a, S> {
     fn new(of: &'a KeyLimiter<S>, permit: Permit<S>) -> Self {
-        let (Taken { cost, at, start }, waited) = (permit.taken(), permit.waited());
+        let (Taken { cost, at, since }, waited) = (permit.taken(), permit.waited());
         let slot = permit.into_slot();
-        let is_plain = start == 0 && waited.is_zero() && slot.is_none();
-        Self { of, cost, at, rest: (!is_plain).then(|| Box::new(Rest { start, waited, _slot: slot })) }
+        let is_plain = waited.is_zero() && slot.is_none();
+        Self { of, cost, at, since, rest: (!is_plain).then(|| Box::new(Rest { waited, _slot: slot })) }
     }
 
     /// The units granted.
@@ -219,7 +219,7 @@ impl<'a, S: Store> KeyPermit<'a, S> {
     }
 
     fn taken(&self) -> Taken {
-        Taken { cost: self.cost, at: self.at, start: self.rest.as_ref().map_or(0, |rest| rest.start) }
+        Taken { cost: self.cost, at: self.at, since: self.since }
     }
 
     fn core(&self) -> &Arc<Core<S>> {

@@ -55,7 +55,7 @@ impl Drop for Counted {
 }
 
 /// All places are held.
-pub(super) struct NoSlot;
+pub(crate) struct NoSlot;
 
 impl Queues {
     pub(crate) fn new(max: usize, slack: Duration, at_once: Option<usize>) -> Self {
@@ -153,14 +153,14 @@ impl Queues {
 
     /// A place among those of `key` that may be held at once, where that is bounded; `Err` where none is free.
     #[inline]
-    pub(super) fn enter(self: &Arc<Self>, key: &[u8]) -> Result<Option<Slot>, NoSlot> {
+    pub(crate) fn enter(self: &Arc<Self>, key: &[u8]) -> Result<Option<Slot>, NoSlot> {
         match &self.slots {
             None => Ok(None),
             Some(slots) => slots.enter(key, self).map(Some).ok_or(NoSlot),
         }
     }
 
-    pub(super) fn slots(&self) -> Option<&Slots> {
+    pub(crate) fn slots(&self) -> Option<&Slots> {
         self.slots.as_ref()
     }
 

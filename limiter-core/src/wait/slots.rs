@@ -1,4 +1,4 @@
-//! At most so many at once: places that permits hold until they are dropped.
+//! At most so many at once: places that are held until they are dropped, by permits or by themselves.
 
 use super::queue::Queues;
 use crate::sync::Mutex;
@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The places of each key of a limiter.
-pub(super) struct Slots {
+pub(crate) struct Slots {
     most: usize,
     held: Mutex<HashMap<Arc<[u8]>, Held, RandomState>>,
 }
@@ -30,9 +30,24 @@ pub(crate) struct Slot {
     is_free: bool,
 }
 
+/// A place among those of a key that can be held at once; made by [`Limiter::place`](crate::Limiter::place). Dropping it
+/// lets the next one in.
+#[must_use = "a place that is dropped is free for the next one"]
+pub struct Place(Option<Slot>);
+
+impl Place {
+    pub(crate) fn new(slot: Option<Slot>) -> Self {
+        Self(slot)
+    }
+}
+
 impl Slots {
     pub(super) fn new(most: usize) -> Self {
         Self { most, held: Mutex::default() }
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.most
     }
 
     /// A place of `key`, if one is free.
@@ -83,6 +98,12 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.free();
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("is_bounded", &self.0.is_some()).finish_non_exhaustive()
     }
 }
 

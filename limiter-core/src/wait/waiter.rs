@@ -35,9 +35,9 @@ enum State {
 /// What a waiter is handed.
 pub(super) struct Granted {
     pub(super) decision: Decision,
-    /// How often the limiter had been restarted.
-    pub(super) start: u64,
     pub(super) slot: Option<Slot>,
+    /// The limiter's count of resets before the units were asked for.
+    pub(super) since: u64,
 }
 
 /// How a waiter stood when it went away.

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Enough for any call that nothing holds up, and soon over where something does.
-const SHORT: Duration = Duration::from_secs(2);
+const SHORT: Duration = Duration::from_secs(5);
 
 fn kind_of<T>(answer: Result<T, limiter_core::Error>) -> StoreErrorKind {
     failed(answer).kind()
@@ -38,8 +38,8 @@ fn wrong_addresses_are_told_apart_and_show_no_password() {
         assert!(text.contains(expected) && !text.contains("secret"), "{text}");
     }
     let server = PostgresServer::shared();
-    let nowhere = PostgresStore::new(&server.url_for("nowhere", "postgres")).unwrap();
-    let nobody = PostgresStore::new(&server.url_for("postgres", "nobody_here")).unwrap();
+    let nowhere = builder(&server.url_for("nowhere", "postgres")).build().unwrap();
+    let nobody = builder(&server.url_for("postgres", "nobody_here")).build().unwrap();
     for store in [nowhere, nobody] {
         let (kind, text) = says(&block_on(store.ready()).unwrap_err());
         assert_eq!(kind, StoreErrorKind::Config, "{text}");
@@ -132,10 +132,7 @@ fn a_lock_held_by_others_delays_only_its_key_and_not_for_longer_than_the_budget(
     assert!(!limiter.blocking().check("spent").unwrap().allowed(), "nor does a denial");
     assert!(limiter.blocking().check("bob").unwrap().allowed());
     // Nobody waits on for a caller that has given up.
-    eventually(
-        || (database.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "0").then_some(()),
-        || "the end of the waiting".to_owned(),
-    );
+    eventually(|| (waiting(&database) == "0").then_some(()), || "the end of the waiting".to_owned());
     holder.release();
     other.release();
     assert_eq!(limiter.blocking().check("ada").unwrap().remaining(), 98);
@@ -159,15 +156,14 @@ fn a_statement_that_the_server_cuts_short_timed_out_and_did_nothing() {
 #[test]
 fn a_dropped_future_leaves_no_lock_transaction_or_connection() {
     let database = PostgresServer::shared().fresh_database();
-    let limiter = hundred(&builder(&database.url()).timeout(SHORT).max_connections(2).build().unwrap());
+    let limiter = hundred(&builder(&database.url()).max_connections(2).build().unwrap());
     limiter.blocking().check("ada").unwrap();
     let holder = Holder::lock(&database, "=ada");
     for _ in 0..4 {
         let mut check = pin!(limiter.check_async("ada"));
         assert!(matches!(check.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
     }
-    let waiting = || database.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
-    eventually(|| (waiting() == "2").then_some(()), || format!("two that wait: {}", waiting()));
+    eventually(|| (waiting(&database) == "2").then_some(()), || format!("two that wait: {}", waiting(&database)));
     holder.release();
     let ours = "FROM pg_stat_activity WHERE application_name = 'limiter' AND datname = current_database()";
     eventually(
@@ -276,6 +272,12 @@ fn a_server_that_stands_still_times_out_and_goes_on() {
     server.resume();
     let left = eventually(|| limiter.blocking().check("ada").ok(), || "a take that works".to_owned()).remaining();
     assert!((97..=98).contains(&left), "{left}");
+}
+
+/// How many wait for a lock in a database, whatever other tests do in theirs.
+fn waiting(database: &Database<'_>) -> String {
+    let here = "FROM pg_stat_activity WHERE datname = current_database()";
+    database.psql(&format!("SELECT count(*) {here} AND wait_event_type = 'Lock'"))
 }
 
 fn through(proxy: &CutProxy, database: &Database<'_>) -> String {

@@ -20,7 +20,7 @@ impl Server {
     fn again(&self, store: &RedisStore) -> RedisStore {
         let shown = format!("{store:?}");
         let namespace = shown.split("prefix: \"").nth(1).unwrap().split(":1:").next().unwrap().to_owned();
-        RedisStore::builder(&self.0.url()).namespace(namespace).build().unwrap()
+        fresh::store_in(&self.0.url(), &namespace)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What real servers say seldom: a listener that answers as it is told.
 
 use crate::{fresh, support::block_on};
-use limiter_core::{RedisStore, StoreErrorKind};
+use limiter_core::StoreErrorKind;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
@@ -70,7 +70,7 @@ fn each_refusal_has_its_kind() {
         ("*3\r\n:1\r\n:-5\r\n:7", StoreErrorKind::Other),
         ("*0", StoreErrorKind::Other),
     ] {
-        let store = RedisStore::new(&server(answer, "")).unwrap();
+        let store = fresh::patient(&server(answer, "")).build().unwrap();
         assert_eq!(fresh::kind(fresh::take(&store, "ada", &fresh::quota("5/s"), 1)), kind, "{answer}");
         assert_eq!(fresh::kind(block_on(store.ready())), kind, "{answer}");
     }
@@ -78,7 +78,7 @@ fn each_refusal_has_its_kind() {
 
 #[test]
 fn a_server_that_is_too_old_is_refused_by_its_version() {
-    let old = RedisStore::new(&server("-ERR not asked", "redis_version:6.2.14\r\n")).unwrap();
+    let old = fresh::patient(&server("-ERR not asked", "redis_version:6.2.14\r\n")).build().unwrap();
     let error = block_on(old.ready()).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Config);
     let text = std::error::Error::source(&error).unwrap().to_string();

@@ -6,7 +6,7 @@ use super::{
 };
 use limiter_core::{
     Decision, Quota, RedisStore, Store, StoreError, StoreErrorKind,
-    store::{Demand, Scope},
+    store::{Demand, RedisStoreBuilder, Scope},
 };
 use std::{
     cell::RefCell,
@@ -14,6 +14,7 @@ use std::{
         Arc, LazyLock, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 /// A server that several tests share, alive as long as any of them.
@@ -33,14 +34,19 @@ pub(crate) fn name() -> String {
     format!("test{}", NAMES.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Settings for a machine that has far more to do than it can: by default a call may take a second.
+pub(crate) fn patient(url: &str) -> RedisStoreBuilder {
+    RedisStore::builder(url).timeout(Duration::from_secs(60))
+}
+
 /// A store in a namespace of its own.
 pub(crate) fn store(server: &RedisServer) -> RedisStore {
-    RedisStore::builder(&server.url()).namespace(name()).build().unwrap()
+    store_in(&server.url(), &name())
 }
 
 /// A store in this namespace.
 pub(crate) fn store_in(url: &str, namespace: &str) -> RedisStore {
-    RedisStore::builder(url).namespace(namespace).build().unwrap()
+    patient(url).namespace(namespace).build().unwrap()
 }
 
 pub(crate) fn quota(text: &str) -> Quota {

@@ -24,7 +24,8 @@ fn cluster_url(ports: &[u16]) -> String {
 #[test]
 fn a_promoted_replica_is_found_and_goes_on_where_the_primary_was() {
     let group = Sentinels::start();
-    let store = RedisStore::builder(&sentinel_url(&group)).build().unwrap();
+    let store = fresh::patient(&sentinel_url(&group)).build().unwrap();
+    let hurried = RedisStore::new(&sentinel_url(&group)).unwrap();
     let quota = fresh::quota("sliding_log 10/day");
     assert!(block_on(store.ready()).unwrap().is_empty());
     for left in [9, 8, 7] {
@@ -33,13 +34,13 @@ fn a_promoted_replica_is_found_and_goes_on_where_the_primary_was() {
     group.primary().wait_for_copy(group.replica());
     let former = group.kill_primary();
     // While nobody is there, calls fail, and say how.
-    let failed = fresh::take(&store, "bob", &quota, 1);
+    let failed = fresh::take(&hurried, "bob", &quota, 1);
     assert!(matches!(fresh::kind(failed), StoreErrorKind::Unavailable | StoreErrorKind::TimedOut));
     group.wait_for_promotion(former);
     assert_eq!(fresh::take_again(&store, "ada", &quota).remaining(), 6);
 
     let unknown = sentinel_url(&group).replace(group.name(), "somebody");
-    let store = RedisStore::new(&unknown).unwrap();
+    let store = fresh::patient(&unknown).build().unwrap();
     assert_eq!(fresh::kind(fresh::take(&store, "ada", &quota, 1)), StoreErrorKind::Unavailable);
 }
 
@@ -48,7 +49,7 @@ fn a_sentinel_that_is_down_is_passed_over() {
     let group = Sentinels::start();
     group.sentinels()[0].kill();
     group.sentinels()[1].pause();
-    let store = RedisStore::builder(&sentinel_url(&group)).timeout(Duration::from_secs(6)).build().unwrap();
+    let store = RedisStore::builder(&sentinel_url(&group)).timeout(Duration::from_secs(20)).build().unwrap();
     assert!(fresh::take(&store, "ada", &fresh::quota("5/day"), 1).unwrap().allowed());
     group.sentinels()[1].resume();
 }
@@ -73,7 +74,7 @@ fn spread(cluster: &RedisCluster) -> Vec<String> {
 #[test]
 fn a_cluster_decides_over_keys_in_several_slots_and_never_takes_for_a_denial() {
     let cluster = RedisCluster::start();
-    let store = RedisStore::new(&cluster_url(&cluster.ports()[..1])).unwrap();
+    let store = fresh::patient(&cluster_url(&cluster.ports()[..1])).build().unwrap();
     assert!(block_on(store.ready()).unwrap().is_empty());
     let keys = spread(&cluster);
     let scope = Scope::new("api");
@@ -113,7 +114,7 @@ fn a_cluster_never_admits_more_however_many_ask_for_several_slots_at_once() {
     let keys = spread(&cluster);
     let quota = fresh::quota("sliding_log 100/day");
     let url = cluster_url(&cluster.ports());
-    let stores: Vec<_> = (0..4).map(|_| RedisStore::new(&url).unwrap()).collect();
+    let stores: Vec<_> = (0..4).map(|_| fresh::patient(&url).build().unwrap()).collect();
     let admitted: u64 = std::thread::scope(|scope| {
         let callers: Vec<_> = stores
             .iter()
@@ -136,7 +137,7 @@ fn a_cluster_never_admits_more_however_many_ask_for_several_slots_at_once() {
 #[test]
 fn with_a_hash_tag_any_keys_are_one_step() {
     let cluster = RedisCluster::start();
-    let store = RedisStore::builder(&cluster_url(&cluster.ports())).hash_tag("all").build().unwrap();
+    let store = fresh::patient(&cluster_url(&cluster.ports())).hash_tag("all").build().unwrap();
     let keys: Vec<String> = (0..5).map(|n| format!("{{{n}}}")).collect();
     let quota = fresh::quota("2/day");
     take_all(&store, &keys, &quota, None);
@@ -151,7 +152,7 @@ fn with_a_hash_tag_any_keys_are_one_step() {
 #[test]
 fn limiters_on_the_same_key_share_its_slot() {
     let cluster = RedisCluster::start();
-    let store = RedisStore::new(&cluster_url(&cluster.ports())).unwrap();
+    let store = fresh::patient(&cluster_url(&cluster.ports())).build().unwrap();
     let (scopes, quota) = (["a", "b", "c"].map(Scope::new), fresh::quota("2/day"));
     let demands = || scopes.iter().map(|scope| Demand::new(scope, b"ada", &quota, 1)).collect::<Vec<_>>();
     block_on(store.take(&demands(), None)).unwrap();
@@ -164,7 +165,7 @@ fn limiters_on_the_same_key_share_its_slot() {
 #[test]
 fn a_cluster_goes_on_after_a_failover_and_while_slots_move() {
     let cluster = RedisCluster::start_with(1, &[]);
-    let store = RedisStore::builder(&cluster_url(&cluster.ports())).namespace("limiter").build().unwrap();
+    let store = fresh::patient(&cluster_url(&cluster.ports())).namespace("limiter").build().unwrap();
     let keys = spread(&cluster);
     let quota = fresh::quota("sliding_log 10/day");
     keys.iter().for_each(|key| assert_eq!(fresh::take(&store, key, &quota, 1).unwrap().remaining(), 9));

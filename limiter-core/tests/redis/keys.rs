@@ -6,7 +6,7 @@ use crate::{
     support::block_on,
 };
 use limiter_core::{
-    RedisStore, Store, StoreErrorKind, Timestamp,
+    Store, StoreErrorKind, Timestamp,
     store::{Adjust, Demand, Scope},
 };
 
@@ -21,14 +21,15 @@ fn names(server: &RedisServer) -> Vec<String> {
 fn every_key_has_an_expiry_and_after_quiet_nothing_is_left() {
     let server = RedisServer::start();
     let store = fresh::store(&server);
-    for quota in QUOTAS.map(|text| fresh::quota(&text.replace("min", "2s"))) {
+    // A second of life is too short for a busy machine to look at it.
+    for quota in QUOTAS.map(|text| fresh::quota(&text.replace("/s", "/3s").replace("min", "6s"))) {
         let scope = Scope::new(quota.to_string());
         let demand = Demand::new(&scope, b"ada", &quota, 2);
         let taken = block_on(store.take(&[demand], None)).unwrap().at();
         for adjust in [Adjust::Charge, Adjust::Refund { taken }, Adjust::Restamp { taken }, Adjust::Reserve] {
             block_on(store.adjust(demand, adjust, None)).unwrap();
         }
-        let until = Timestamp::from_micros(taken.as_micros() + 500_000);
+        let until = Timestamp::from_micros(taken.as_micros() + 3_000_000);
         block_on(store.adjust(demand, Adjust::Block { until }, None)).unwrap();
         block_on(store.adjust(Demand::new(&scope, b"bob", &quota, 1), Adjust::Block { until }, None)).unwrap();
     }
@@ -45,14 +46,14 @@ fn every_key_has_an_expiry_and_after_quiet_nothing_is_left() {
 fn live_state_outlives_its_expiry_time_and_injected_clocks_get_an_hour() {
     let server = RedisServer::start();
     let store = fresh::store(&server);
-    for quota in QUOTAS.map(fresh::quota) {
+    for quota in QUOTAS.map(|text| fresh::quota(&text.replace("/s", "/9s"))) {
         let scope = Scope::new(quota.to_string());
         let demand = Demand::new(&scope, b"ada", &quota, 5);
         let decision = block_on(store.take(&[demand], None)).unwrap();
         let name = names(&server).into_iter().find(|name| name.ends_with(&format!(":{quota}"))).unwrap();
         let at = u128::try_from(server.command(&["PEXPIRETIME", &name]).integer()).unwrap() * 1000;
         let live = u128::from(decision.at().as_micros()) + decision.reset_after().as_micros();
-        assert!(at > live && at < live + 10_000_000, "{quota}: {at} {live}");
+        assert!(at > live && at < live + 20_000_000, "{quota}: {at} {live}");
 
         let virtual_time = Timestamp::from_micros(7);
         let demand = Demand::new(&scope, b"bob", &quota, 1);
@@ -120,7 +121,7 @@ fn a_sweep_deletes_what_an_injected_clock_left_idle_and_nothing_else() {
 fn stores_of_different_namespaces_and_hash_tags_never_meet() {
     let server = fresh::shared();
     let quota = fresh::quota("1/day");
-    let builder = |namespace: &str| RedisStore::builder(&server.url()).namespace(namespace);
+    let builder = |namespace: &str| fresh::patient(&server.url()).namespace(namespace);
     let all = [
         builder("ns").build().unwrap(),
         builder("ns:1").build().unwrap(),

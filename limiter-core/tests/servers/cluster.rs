@@ -19,13 +19,13 @@ impl RedisCluster {
         RedisCluster::start_with(0, &[])
     }
 
-    /// With replicas of each primary, and with lines for every node's configuration. A primary counts as down after a
-    /// second.
+    /// With replicas of each primary, and with lines for every node's configuration. A primary counts as down after three
+    /// seconds, which a busy machine may need for an answer.
     pub fn start_with(replicas: usize, settings: &[(&str, &str)]) -> RedisCluster {
         let start_node = |_| {
             let bus = Port::claim();
             let number = bus.number().to_string();
-            let mut all = vec![("cluster-enabled", "yes"), ("cluster-node-timeout", "1000"), ("cluster-port", &number)];
+            let mut all = vec![("cluster-enabled", "yes"), ("cluster-node-timeout", "3000"), ("cluster-port", &number)];
             all.extend(settings);
             (RedisServer::start_with(&all), bus)
         };

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::{Ipv4Addr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
 };
 
 /// Below the ports that systems give to outgoing connections: one of those may not sit on the port of a server that
@@ -26,7 +26,8 @@ impl Port {
             .find_map(|number| {
                 let claim = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
                 TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
-                Some(Port { number, _claim: claim })
+                // A process that another thread is starting has that listener too, up to the moment it runs its program.
+                TcpStream::connect((Ipv4Addr::LOCALHOST, number)).is_err().then_some(Port { number, _claim: claim })
             })
             .expect("no free port on 127.0.0.1")
     }

@@ -5,7 +5,7 @@ use super::{RedisServer, process::eventually, resp::Reply};
 /// The name under which the Sentinels know the group.
 const NAME: &str = "limits";
 
-/// A primary counts as down after a second; two of the three Sentinels must say so.
+/// A primary counts as down after three seconds, which a busy machine may need for an answer; two of the three Sentinels must say so.
 pub struct Sentinels {
     data: Vec<RedisServer>,
     sentinels: Vec<RedisServer>,
@@ -29,7 +29,7 @@ impl Sentinels {
 
         let monitor = format!("monitor {NAME} 127.0.0.1 {port} 2");
         let (down, failover) =
-            (format!("down-after-milliseconds {NAME} 1000"), format!("failover-timeout {NAME} 5000"));
+            (format!("down-after-milliseconds {NAME} 3000"), format!("failover-timeout {NAME} 5000"));
         let settings = [&monitor, &down, &failover].map(|line| ("sentinel", line.as_str()));
         let sentinels: Vec<_> = (0..3).map(|_| RedisServer::start_as(&["--sentinel"], &settings)).collect();
         for sentinel in &sentinels {

@@ -2,7 +2,7 @@
 
 use super::{
     support::program::copied_into,
-    world::{Folder, at, quota, spawn_as, take, task},
+    world::{Folder, at, quota, spawn_as, take, task, wait_until_closed},
 };
 use limiter_core::{
     LocalStore, SharedStore, StoreError, StoreErrorKind, Timestamp,
@@ -198,6 +198,7 @@ fn a_new_boot_has_a_new_clock_that_is_never_before_the_newest_state_and_mints_no
     let before = store.now(None).unwrap();
     drop(store);
     let reboot = |latest: u64| {
+        wait_until_closed(&folder.file());
         write(&folder.file(), BOOT_ID, 1);
         write(&folder.file(), LATEST, latest);
         small(&folder.file()).unwrap()
@@ -239,6 +240,7 @@ fn processes_that_cannot_see_each_other_or_have_another_clock_do_not_share_a_fil
     }
     // Alone again, whoever comes takes the file as its own.
     drop(store);
+    wait_until_closed(&folder.file());
     write(&folder.file(), NAMESPACES, 1);
     assert!(small(&folder.file()).is_ok());
 }
@@ -274,6 +276,7 @@ fn damage_anywhere_behind_the_header_never_panics_nor_hangs() {
             write(&folder.file(), word, new[usize::try_from(next()).unwrap() % new.len()]);
         }
         if round % 2 == 0 {
+            wait_until_closed(&folder.file());
             write(&folder.file(), BOOT_ID, 1);
         }
         let store = small(&folder.file()).unwrap();

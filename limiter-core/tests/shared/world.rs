@@ -4,12 +4,14 @@ use limiter_core::{
     Clock, LocalStore, Quota, SharedStore, Timestamp,
     store::{Demand, Scope, SharedStoreBuilder},
 };
+use rustix::fs::{FlockOperation, flock};
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// A folder of one test, gone with it.
@@ -37,6 +39,18 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Waits until nobody has a file open that this process has closed.
+///
+/// The children that other tests start meanwhile have it too, with its lock, until they run their own program.
+pub(crate) fn wait_until_closed(file: &Path) {
+    let (file, until) = (fs::File::open(file).unwrap(), Instant::now() + Duration::from_secs(60));
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        assert!(Instant::now() < until, "somebody has the file open");
+        thread::sleep(Duration::from_millis(1));
+    }
+    flock(&file, FlockOperation::Unlock).unwrap();
 }
 
 /// A store whose file nobody else can open any more.

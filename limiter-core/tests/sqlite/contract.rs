@@ -1,6 +1,6 @@
 //! Every case of the stores' contract.
 
-use crate::folder::Folder;
+use crate::folder::{Folder, patient};
 use limiter_core::{SqliteStore, conformance::Harness};
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ impl Files {
     /// Another connection to the store's file.
     fn again(&self, store: &SqliteStore) -> Option<SqliteStore> {
         let folders = self.0.lock().unwrap();
-        Some(SqliteStore::new(path_of(&folders, store)?).unwrap())
+        Some(patient(path_of(&folders, store)?))
     }
 }
 

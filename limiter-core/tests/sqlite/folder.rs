@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 /// A new folder, deleted when dropped.
@@ -31,8 +32,13 @@ impl Folder {
 
     /// A store on it.
     pub(crate) fn store(&self) -> SqliteStore {
-        SqliteStore::new(self.file()).unwrap()
+        patient(self.file())
     }
+}
+
+/// A store on a file, for a machine that has far more to do than it can.
+pub(crate) fn patient(file: impl AsRef<Path>) -> SqliteStore {
+    SqliteStore::builder(file).timeout(Duration::from_secs(60)).build().unwrap()
 }
 
 impl Drop for Folder {

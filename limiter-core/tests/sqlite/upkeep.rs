@@ -4,7 +4,6 @@ use crate::{folder::Folder, support::block_on};
 use limiter_core::{Limiter, ManualClock, SqliteStore, Store, Timestamp};
 use std::{
     future::Future,
-    pin::pin,
     task::{Context, Waker},
     time::{Duration, Instant},
 };
@@ -16,7 +15,7 @@ fn limiter(store: SqliteStore, quota: &str) -> Limiter<SqliteStore> {
 /// One number out of the file.
 fn count(folder: &Folder, what: &str) -> i64 {
     let file = rusqlite::Connection::open(folder.file()).unwrap();
-    file.busy_timeout(Duration::from_secs(10)).unwrap();
+    file.busy_timeout(Duration::from_secs(60)).unwrap();
     file.query_row(&format!("SELECT {what}"), (), |row| row.get(0)).unwrap()
 }
 
@@ -27,12 +26,14 @@ fn idle_keys_vanish_as_others_are_written_and_live_ones_stay() {
     let folder = Folder::new();
     let (short, long) = (limiter(folder.store(), "sliding_log 5/ms"), limiter(folder.store(), "sliding_log 5/day"));
     long.blocking().check("live").unwrap();
+    let began = Instant::now();
     for i in 0..500_u64 {
         short.blocking().check(i).unwrap();
     }
-    assert_eq!(count(&folder, STATES), 501);
     // A row stands a second longer than need be.
-    let until = Instant::now() + Duration::from_secs(30);
+    let kept = count(&folder, STATES);
+    assert!(kept == 501 || began.elapsed() > Duration::from_secs(1), "{kept} of 501 states");
+    let until = Instant::now() + Duration::from_secs(60);
     while count(&folder, STATES) > 200 {
         assert!(Instant::now() < until, "{} states are left", count(&folder, STATES));
         short.blocking().check("another").unwrap();
@@ -73,9 +74,14 @@ fn a_sweep_leaves_room_for_others_and_ends_with_its_caller() {
     for i in 0..2000_u64 {
         limiter.blocking().check(i).unwrap();
     }
-    let mut sweep = pin!(limiter.sweep_async());
     let mut context = Context::from_waker(Waker::noop());
-    assert!(Future::poll(sweep.as_mut(), &mut context).is_pending());
+    // Whoever polls may be held up for as long as a sweep takes: then another one.
+    let sweep = loop {
+        let mut sweep = Box::pin(limiter.sweep_async());
+        if sweep.as_mut().poll(&mut context).is_pending() {
+            break sweep;
+        }
+    };
     assert!(limiter.blocking().check("meanwhile").unwrap().allowed());
     assert_eq!(block_on(sweep).unwrap(), 0);
 }
@@ -92,7 +98,7 @@ fn names_and_quotas_that_nobody_uses_are_forgotten_also_by_other_connections() {
         on(&one, i).blocking().check("ada").unwrap();
         on(&two, i).blocking().peek("ada").unwrap();
     }
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(60);
     while count(&folder, STATES) > 0 {
         assert!(Instant::now() < until);
         block_on(one.sweep(None)).unwrap();

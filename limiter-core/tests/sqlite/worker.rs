@@ -2,7 +2,8 @@
 //!
 //! A worker says a line to its standard error after each thing that the test wants to know of.
 
-use limiter_core::{Limiter, Quota, SqliteStore};
+use crate::folder::patient;
+use limiter_core::{Limiter, Quota};
 use std::{
     env,
     io::{self, BufRead, BufReader, Write},
@@ -89,7 +90,7 @@ fn wait_for_a_word() {
 fn at_work() {
     let [task, file, quota, count] =
         [TASK, FILE, QUOTA, COUNT].map(|name| env::var(name).expect("started by another test"));
-    let store = SqliteStore::new(&file).unwrap();
+    let store = patient(&file);
     let quota: Quota = quota.parse().unwrap();
     let count: u64 = count.parse().unwrap();
     let limiter = |name: &str| Limiter::builder(quota.clone()).name(name).store(store.clone()).build();
@@ -120,7 +121,7 @@ fn at_work() {
         }
         "Lock" => {
             let other = rusqlite::Connection::open(&file).unwrap();
-            other.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+            other.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
             other.execute_batch("BEGIN IMMEDIATE").unwrap();
             say("locked");
             wait_for_a_word();

@@ -7,5 +7,7 @@
 mod alloc;
 mod allocations;
 mod change;
+#[path = "../common/mod.rs"]
+mod common;
 mod meaning;
 mod mistakes;

@@ -121,16 +121,19 @@ impl MemoryStore {
 
     /// Decides on one key.
     #[inline(always)]
-    fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Decision {
+    fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Result<Decision, StoreError> {
         let hash = demand.place.map_or_else(|| self.hash(demand.scope, demand.key), Place::hash);
         let mut shard = lock(&self.0.shards[self.shard_of(hash)]);
         let now = self.time(clock, &mut shard);
         if let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates())
             && let ([meter], Some(empty_at)) = (&meters[..], shard.bucket(hash, quota_id(demand.quota)))
         {
-            return decide_one(meter, rate, empty_at, now.at, demand.cost, mode);
+            return Ok(decide_one(meter, rate, empty_at, now.at, demand.cost, mode));
         }
-        Self::any(&mut shard, hash, demand, now, mode)
+        if !demand.holds() {
+            return Err(outdated());
+        }
+        Ok(Self::any(&mut shard, hash, demand, now, mode))
     }
 
     /// [`one`](Self::one) whatever its state is; not inlined, so that a bucket's way stays short.
@@ -169,7 +172,9 @@ impl MemoryStore {
         if let Some(decision) = Self::buckets(demands, |i| shard_of(hashes[i]), &hashes, &mut shards, now.at, mode) {
             return Ok(decision);
         }
-
+        if !demands.iter().all(Demand::holds) {
+            return Err(outdated());
+        }
         let mut loaded: SmallVec<[Loaded; 8]> = demands
             .iter()
             .zip(&hashes)
@@ -245,14 +250,17 @@ impl MemoryStore {
         clock: Option<&dyn Clock>,
         is_written: bool,
         change: impl FnOnce(&mut KeyState, Timestamp) -> R,
-    ) -> R {
+    ) -> Result<R, StoreError> {
         let hash = self.hash(demand.scope, demand.key);
         let mut shard = lock(&self.0.shards[self.shard_of(hash)]);
         let now = self.time(clock, &mut shard);
+        if !demand.holds() {
+            return Err(outdated());
+        }
         let mut loaded = shard.load(hash, demand, now.at);
         let result = change(&mut loaded.state, now.at);
         shard.store(hash, demand, loaded, now, is_written);
-        result
+        Ok(result)
     }
 
     /// The time, read under the lock of the shard.
@@ -314,21 +322,21 @@ impl LocalStore for MemoryStore {
     #[inline(always)]
     fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         match demands {
-            [demand] => Ok(self.one(demand, clock, Mode::Take)),
+            [demand] => self.one(demand, clock, Mode::Take),
             _ => self.several(demands, clock, Mode::Take),
         }
     }
 
     fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         match demands {
-            [demand] => Ok(self.one(demand, clock, Mode::Peek)),
+            [demand] => self.one(demand, clock, Mode::Peek),
             _ => self.several(demands, clock, Mode::Peek),
         }
     }
 
     fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         let Demand { quota, cost, .. } = demand;
-        Ok(self.with_key(&demand, clock, true, |state, now| state.adjust(quota, now, cost, adjust)))
+        self.with_key(&demand, clock, true, |state, now| state.adjust(quota, now, cost, adjust))
     }
 
     fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
@@ -369,7 +377,7 @@ impl LocalStore for MemoryStore {
     }
 
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
-        Some(self.with_key(&demand, clock, false, |state, now| (state.clone(), now)))
+        self.with_key(&demand, clock, false, |state, now| (state.clone(), now)).ok()
     }
 }
 
@@ -383,6 +391,12 @@ impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore").field("usage", &self.usage()).finish()
     }
+}
+
+/// The answer to a demand that no longer holds: asked under the locks, before anything but a bucket under its own quota.
+#[cold]
+fn outdated() -> StoreError {
+    StoreError::new(StoreErrorKind::Outdated)
 }
 
 /// A shard's state is valid at every step a panic could cut short.

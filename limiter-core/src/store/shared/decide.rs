@@ -152,8 +152,11 @@ impl Core {
     fn state(&self, asked: &Asked<'_>, seen: &Seen, now: Timestamp) -> Result<KeyState, Fault> {
         let quota = asked.demand.quota;
         let under = |found: &Found| {
-            if found.fingerprint() == quota.fingerprint() {
+            if found.is_under(quota)? {
                 return Ok(found.state.clone());
+            }
+            if !asked.demand.holds() {
+                return Err(Fault::Outdated);
             }
             let old = found.quota(self).ok_or(Fault::Corrupt)?;
             Ok(found.state.carried_over(&old, quota, now))
@@ -168,7 +171,7 @@ impl Core {
     /// The decision on what was seen, which stays as it is.
     fn peek(&self, asked: &[Asked<'_>], seen: &mut [Seen], now: Timestamp) -> Result<Decision, Fault> {
         let other = |(asked, seen): (&Asked<'_>, &Seen)| match &seen.found {
-            Some(found) if found.fingerprint() == asked.demand.quota.fingerprint() => Ok(None),
+            Some(found) if found.is_under(asked.demand.quota)? => Ok(None),
             _ => self.state(asked, seen, now).map(Some),
         };
         let mut others = asked.iter().zip(&*seen).map(other).collect::<Result<SmallVec<[Option<KeyState>; 1]>, _>>()?;
@@ -248,6 +251,9 @@ impl Core {
         }
 
         let now = self.time(clock); // everything that counts is owned
+        if matches!(ask, Ask::Adjust(_)) && !asked.iter().all(|asked| asked.demand.holds()) {
+            return Err(Fault::Outdated);
+        }
         let mut states = self.states(asked, seen, now)?;
         if let Some(shared) = share_a_way(asked, &places) {
             // Two keys that would share one state: together they could take more than it holds. Denied early.

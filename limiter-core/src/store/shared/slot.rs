@@ -16,6 +16,7 @@
 use super::{
     chain::{Blocks, Chain, LOG_WORDS},
     core::Core,
+    error::Fault,
     head::Head,
     layout::{RATE_WORDS, SLOT_HEADER},
     packed::Packed,
@@ -121,9 +122,21 @@ impl Found {
         self.words[FINGERPRINT]
     }
 
+    /// Whether the state was made under `quota`; an error where it says so, and is of another number of rates.
+    pub(super) fn is_under(&self, quota: &Quota) -> Result<bool, Fault> {
+        match self.fingerprint() == quota.fingerprint() {
+            true if !self.has_rates_of(quota) => Err(Fault::Corrupt),
+            is_under => Ok(is_under),
+        }
+    }
+
     /// The quota the state was made under.
     pub(super) fn quota(&self, core: &Core) -> Option<Quota> {
-        core.quota(self.fingerprint(), || self.stored_quota())
+        core.quota(self.fingerprint(), || self.stored_quota()).filter(|quota| self.has_rates_of(quota))
+    }
+
+    fn has_rates_of(&self, quota: &Quota) -> bool {
+        rates_of(self.words[META]) == quota.rates().len()
     }
 
     /// The same, built from what the slot says of it.

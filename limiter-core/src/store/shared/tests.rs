@@ -10,7 +10,7 @@ use super::{
     slot::{self, Look},
     *,
 };
-use crate::{Quota, SharedStore};
+use crate::{Quota, SharedStore, StoreErrorKind};
 use std::{
     collections::HashSet,
     env, fs, process,
@@ -287,5 +287,29 @@ fn a_kill_at_any_write_of_who_ends_the_step_of_a_dead_one_changes_nothing() {
                 break;
             }
         }
+    }
+}
+
+#[test]
+fn a_damaged_state_of_another_number_of_rates_than_its_quota_is_an_error() {
+    for (text, rates) in [("sliding_log 5/s", 2), ("sliding_log 5/s, 9/min", 1), ("5/s, 9/min", 1)] {
+        let store = small();
+        takes(&store, 1, text, 1, 0);
+        let (words, layout) = (store.0.words(), &store.0.layout);
+        let used = (0..layout.slots()).find(|slot| words.tag(*slot) != 0).unwrap();
+        let meta = layout.slot(used) + slot::META;
+        words.set(meta, words.get(meta) & !0xf0 | rates << 4);
+
+        let (scope, quota) = (Scope::new("a"), quota(text));
+        let demand = Demand::new(&scope, &[1], &quota, 1);
+        for adjust in [None, Some(Adjust::Charge)] {
+            let answer = match adjust {
+                None => store.take(&[demand], Some(&at(NOW))),
+                Some(adjust) => LocalStore::adjust(&store, demand, adjust, Some(&at(NOW))),
+            };
+            assert_eq!(answer.unwrap_err().kind(), StoreErrorKind::Format, "{text}");
+        }
+        LocalStore::reset(&store, &scope, &[1]).unwrap();
+        takes(&store, 1, text, 1, 0);
     }
 }

@@ -18,6 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long what should be one step is open in between: longer than other threads need to get there.
+const GAP: Duration = Duration::from_millis(2);
+
 /// How the contract is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
@@ -257,7 +260,7 @@ impl Broken {
             let now = self.time(clock);
             drop(keys);
             let calls = self.inner.calls.fetch_add(1, Ordering::Relaxed);
-            thread::sleep(Duration::from_micros(calls % 3 * 200));
+            thread::sleep(Duration::from_millis(calls % 3));
             return Early { now: Some(now), states: None };
         }
         if !reads_states {
@@ -267,7 +270,7 @@ impl Broken {
         let states = demands.iter().map(|demand| self.load(&keys, demand, now)).collect();
         drop(keys);
         if self.fault != Fault::AwaitsInBetween {
-            thread::sleep(Duration::from_micros(300));
+            thread::sleep(GAP);
         }
         Early { now: Some(now), states: Some(states) }
     }
@@ -326,7 +329,7 @@ impl Broken {
         };
         for (i, demand) in demands.iter().enumerate() {
             let decision = take(demand);
-            thread::sleep(Duration::from_micros(100));
+            thread::sleep(GAP);
             if !decision.allowed() {
                 for earlier in &demands[..i] {
                     let refund = Adjust::Refund { taken: decision.at() };
@@ -347,7 +350,7 @@ impl Broken {
         let (quota, cost) = (self.quota(demand.quota), self.cost(&demand));
         if self.fault == Fault::RefundsUnlockInBetween {
             drop(keys);
-            thread::sleep(Duration::from_micros(200));
+            thread::sleep(GAP);
             keys = self.inner.keys.lock().unwrap();
         }
         let adjust = match adjust {
