@@ -17,7 +17,13 @@ const HEARD_LATELY: Duration = Duration::from_secs(60);
 
 /// The store's time when it last answered, and the question for it that is under way.
 #[derive(Default)]
-pub(super) struct Heard(Mutex<(Option<(Timestamp, Instant)>, Option<Arc<Question>>)>);
+pub(super) struct Heard(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    last: Option<(Timestamp, Instant)>,
+    asked: Option<Arc<Question>>,
+}
 
 /// A question for the time, and all who wait for its answer.
 #[derive(Default)]
@@ -36,24 +42,24 @@ pub(super) enum Known {
 
 impl Heard {
     pub(super) fn note(&self, now: Timestamp) {
-        self.lock().0 = Some((now, Instant::now()));
+        self.lock().last = Some((now, Instant::now()));
     }
 
     pub(super) fn known(&self) -> Known {
         let mut heard = self.lock();
-        if let Some((then, since)) = heard.0 {
+        if let Some((then, since)) = heard.last {
             let elapsed = since.elapsed();
             if elapsed < HEARD_LATELY {
                 return Known::Now(then.saturating_add(elapsed));
             }
         }
-        if let Some(question) = &heard.1 {
+        if let Some(question) = &heard.asked {
             return Known::Asked(Arc::clone(question));
         }
-        Known::Unknown(Arc::clone(heard.1.insert(Arc::default())))
+        Known::Unknown(Arc::clone(heard.asked.insert(Arc::default())))
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Option<(Timestamp, Instant)>, Option<Arc<Question>>)> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,7 +94,7 @@ impl Drop for Asking<'_> {
         if let Ok(now) = answer {
             self.heard.note(now);
         }
-        self.heard.lock().1 = None;
+        self.heard.lock().asked = None;
         let mut question = self.question.lock();
         question.0 = Some(answer);
         let waiting = std::mem::take(&mut question.1);

@@ -275,10 +275,9 @@ mod tests {
         let (limiter, _clock) = limiter("sliding_log 1/s");
         let mut cx = Context::from_waker(Waker::noop());
         let paced = || Box::pin(limiter.sink("k", sink::drain().sink_map_err(|_| Error::Closed)));
-        let (mut ready, mut waiting): (Pin<Box<dyn Sink<u32, Error = Error>>>, Pin<Box<dyn Sink<u32, Error = Error>>>) =
-            (paced(), paced());
-        assert!(ready.poll_ready_unpin(&mut cx).is_ready());
-        assert!(waiting.poll_ready_unpin(&mut cx).is_pending());
+        let (mut ready, mut waiting) = (paced(), paced());
+        assert!(Sink::<u32>::poll_ready(ready.as_mut(), &mut cx).is_ready());
+        assert!(Sink::<u32>::poll_ready(waiting.as_mut(), &mut cx).is_pending());
         drop(ready);
         drop(waiting); // granted what the other had
         assert_eq!(limiter.peek("k").unwrap().remaining(), 1);
