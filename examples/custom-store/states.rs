@@ -3,7 +3,7 @@
 use limiter_core::{
     Clock, Decision, KeyState, MonotonicClock, Quota, StoreError, StoreErrorKind, Timestamp,
     algorithm::{Mode, View, decide},
-    store::{Adjust, Demand, Scope},
+    store::{Adjust, Basis, Demand, Scope},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,11 +32,21 @@ pub(crate) struct Part {
     name: Name,
     quota: Quota,
     cost: u64,
+    basis: Basis,
 }
 
 impl From<&Demand<'_>> for Part {
     fn from(demand: &Demand<'_>) -> Self {
-        Self { name: Name::new(demand.scope, demand.key), quota: demand.quota.clone(), cost: demand.cost }
+        let (name, quota) = (Name::new(demand.scope, demand.key), demand.quota.clone());
+        Self { name, quota, cost: demand.cost, basis: demand.basis() }
+    }
+}
+
+impl Part {
+    /// Refuses what came late: the quota was changed, or the key reset, while the message was under way. The limiter sends
+    /// another one.
+    fn holds(&self) -> Result<(), StoreError> {
+        if self.basis.holds() { Ok(()) } else { Err(StoreError::new(StoreErrorKind::Outdated)) }
     }
 }
 
@@ -59,7 +69,8 @@ impl States {
         }
     }
 
-    pub(crate) fn decide(&mut self, parts: Vec<Part>, now: Timestamp, mode: Mode) -> Decision {
+    pub(crate) fn decide(&mut self, parts: Vec<Part>, now: Timestamp, mode: Mode) -> Result<Decision, StoreError> {
+        parts.iter().try_for_each(Part::holds)?;
         let mut states: Vec<KeyState> = parts.iter().map(|part| self.load(part, now)).collect();
         let mut views: Vec<View<'_>> = parts
             .iter()
@@ -77,14 +88,15 @@ impl States {
                 self.keys.insert(part.name, (part.quota, state));
             }
         }
-        decision
+        Ok(decision)
     }
 
-    pub(crate) fn adjust(&mut self, part: Part, adjust: Adjust, now: Timestamp) -> Decision {
+    pub(crate) fn adjust(&mut self, part: Part, adjust: Adjust, now: Timestamp) -> Result<Decision, StoreError> {
+        part.holds()?;
         let mut state = self.load(&part, now);
         let decision = state.adjust(&part.quota, now, part.cost, adjust);
         self.keys.insert(part.name, (part.quota, state));
-        decision
+        Ok(decision)
     }
 
     pub(crate) fn reset(&mut self, name: &Name) {

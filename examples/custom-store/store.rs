@@ -60,7 +60,7 @@ impl ThreadStore {
             let now = states.time(injected);
             states.decide(parts, now, mode)
         })
-        .await
+        .await?
     }
 }
 
@@ -89,7 +89,7 @@ impl Store for ThreadStore {
             let now = states.time(injected);
             states.adjust(part, adjust, now)
         })
-        .await
+        .await?
     }
 
     async fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {

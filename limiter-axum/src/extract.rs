@@ -11,8 +11,12 @@ use std::{convert::Infallible, error::Error, fmt, ops::Deref};
 /// Extracts the decision that let the request in: what is left, and when all of it is back; over all policies, and of
 /// each.
 ///
-/// Where several layers decided, it is that of the innermost one, which decided last. `Option<Limited>` is `None` where
-/// no layer limited the request.
+/// Where several layers decided, it is that of the innermost one, which decided last. A request that a layer let pass
+/// without a decision has [`u64::MAX`] units left, and is told by [`is_limited`](limiter_core::Decision::is_limited): the
+/// layer skips it, no policy takes part in it, or the store failed and that is allowed. `Option<Limited>` is `None` there.
+///
+/// A route outside of every layer, or inside of one [without verdicts](limiter_tower::RateLimitLayer::without_verdict), is a mistake,
+/// and answered with 500; with `Option<Limited>` it may be.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -52,7 +56,7 @@ impl<T: Sync> OptionalFromRequestParts<T> for Limited {
     type Rejection = Infallible;
 
     async fn from_request_parts(request: &mut Parts, _: &T) -> Result<Option<Self>, Infallible> {
-        Ok(verdict(request))
+        Ok(verdict(request).filter(|Limited(verdict)| verdict.is_limited()))
     }
 }
 
@@ -60,7 +64,7 @@ fn verdict(request: &Parts) -> Option<Limited> {
     request.extensions.get::<Verdict>().cloned().map(Limited)
 }
 
-/// The rejection of [`Limited`]: no layer limited the request. Answered with 500.
+/// The rejection of [`Limited`]: the request came through no layer. Answered with 500.
 ///
 /// ```
 /// use axum::response::IntoResponse;
@@ -77,8 +81,8 @@ pub struct NotLimited(());
 impl fmt::Display for NotLimited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "no decision in the request's extensions: the route is outside of every RateLimitLayer, or the request has \
-             no key; extract Option<Limited> where that may be",
+            "no decision in the request's extensions: the route is outside of every RateLimitLayer, or the layer \
+             leaves none (without_verdict); put one around it, or extract Option<Limited> where that may be",
         )
     }
 }

@@ -19,13 +19,15 @@ pub use limiter_tower::{
     QueryKey, RateLimit, RateLimitLayer, Reason, Refusal, StoreFailure, Throttle, ThrottleError, ThrottleLayer,
     TrueCost, TrustedProxies, Verdict, exposed_headers,
 };
+#[cfg(feature = "body")]
+pub use limiter_tower::{
+    CountedBody, ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody, WholeResponseLayer,
+};
 #[cfg(feature = "rules")]
 pub use limiter_tower::{
     Mistake, Rules, RulesChange, RulesError, RulesFormat, RulesLayer, RulesLayerBuilder, RulesReader, RulesService,
     RulesWatch,
 };
-#[cfg(feature = "body")]
-pub use limiter_tower::{ThrottleRequestBodyLayer, ThrottleResponseBodyLayer, ThrottledBody};
 #[cfg(feature = "rules")]
 pub use rules::rules_reader;
 #[cfg(feature = "ws")]

@@ -174,8 +174,7 @@ async fn shrinking_quotas_let_in_no_more_than_the_largest_one() {
     assert_eq!(server.get("/").await.status, 429);
 }
 
-/// On one thread, so that no decision is being made while the quota changes; see [`RulesLayer::apply`].
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn growing_quotas_let_in_exactly_the_largest_one() {
     let file = File::new("grown", &of_one(10));
     let layer = file.layer();

@@ -67,6 +67,29 @@ impl Decision {
         Self { at, wait, denied: u64::from(wait > 0), block: 0, rates }
     }
 
+    /// The decision where no quota applies: allowed, whatever the cost, with [`u64::MAX`] units left.
+    ///
+    /// For code around a limiter that lets a caller pass without asking it. [`at`](Self::at) is the Unix epoch.
+    ///
+    /// ```
+    /// use limiter_core::Decision;
+    ///
+    /// let unlimited = Decision::unlimited();
+    /// assert!(unlimited.allowed() && !unlimited.is_limited());
+    /// assert_eq!((unlimited.remaining(), unlimited.limit()), (u64::MAX, u64::MAX));
+    /// assert_eq!(unlimited.to_string(), "allowed: unlimited");
+    /// ```
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self::new(Timestamp::MIN)
+    }
+
+    /// Whether a quota applied: whether it tells of a rate, or denied.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        !self.rates.is_empty() || !self.allowed()
+    }
+
     /// Whether the request may pass.
     #[must_use]
     #[inline]
@@ -74,10 +97,19 @@ impl Decision {
         self.wait == 0
     }
 
-    /// Whole units left after the decision, the least over the rates; 0 while the key is blocked.
+    /// Whole units left after the decision, the least over the rates; 0 while the key is blocked, and [`u64::MAX`] where it
+    /// was not [limited](Self::is_limited).
     #[must_use]
     pub fn remaining(&self) -> u64 {
-        if self.blocked_us() > 0 { 0 } else { self.rates.iter().map(RateState::remaining).min().unwrap_or(0) }
+        if self.blocked_us() > 0 {
+            return 0;
+        }
+        self.rates.iter().map(RateState::remaining).min().unwrap_or_else(|| self.without_rates())
+    }
+
+    /// What is left, and the limit, where no rate tells.
+    fn without_rates(&self) -> u64 {
+        if self.allowed() { u64::MAX } else { 0 }
     }
 
     /// The time after which every rate is back to full, if nothing else is taken.
@@ -95,9 +127,10 @@ impl Decision {
     }
 
     /// The capacity of the rate that limits most: the one with the longest wait on a denial, else the fewest left.
+    /// [`u64::MAX`] where the request was not [limited](Self::is_limited).
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.tightest().map_or(0, RateState::capacity)
+        self.tightest().map_or_else(|| self.without_rates(), RateState::capacity)
     }
 
     /// The rate that limits most: the one with the longest wait on a denial, else with the fewest units left.
@@ -290,6 +323,7 @@ impl fmt::Display for Decision {
     /// One line for logs: `denied by 5/s: 0 of 5 left, retry after 200ms, reset after 1s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tightest() {
+            _ if !self.is_limited() => return f.write_str("allowed: unlimited"),
             _ if self.allowed() => f.write_str("allowed")?,
             _ if self.behind_waiters() => f.write_str("denied, as others wait")?,
             _ if self.blocked_us() > 0 => f.write_str("denied, as the key is blocked")?,

@@ -213,7 +213,8 @@ pub enum Error {
         /// The wait that was allowed.
         allowed: Duration,
     },
-    /// The caller's time passed while it waited for others to finish; nothing was taken.
+    /// The caller's time passed while it waited for others to finish; nothing was taken. The wait that would have been needed
+    /// is not known, and has no bound: it ends when they do.
     TimedOut {
         /// The wait that was allowed, and over.
         waited: Duration,
@@ -222,6 +223,13 @@ pub enum Error {
     QueueFull {
         /// The most that may wait at once.
         waiting: usize,
+    },
+    /// As many of the key are at work as its limiter lets be at work at once; nothing was taken.
+    TooManyAtOnce {
+        /// The most that may be held at once.
+        most: usize,
+        /// Where several keys were asked for together, the place of the part that found none, counted from 0.
+        part: Option<usize>,
     },
     /// The limiter was closed: nobody waits on it any more.
     Closed,
@@ -249,8 +257,19 @@ impl fmt::Display for Error {
             Self::WaitTooLong { needed, allowed } => {
                 write!(f, "the wait would be {needed:?}, above the {allowed:?} allowed")
             }
-            Self::TimedOut { waited } => write!(f, "nobody had finished after the {waited:?} allowed"),
+            Self::TimedOut { waited } => {
+                write!(
+                    f,
+                    "others had not finished after the {waited:?} allowed, and how much longer they take is not known"
+                )
+            }
             Self::QueueFull { waiting } => write!(f, "{waiting} callers wait already, the most this limiter lets wait"),
+            Self::TooManyAtOnce { most, part } => {
+                if let Some(place) = part {
+                    write!(f, "part {place} of the decision, counted from 0: ")?;
+                }
+                write!(f, "{most} are at work already, the most this limiter lets be at work at once")
+            }
             Self::Closed => write!(f, "the limiter was closed while, or before, the caller waited"),
             Self::NothingAsked => write!(f, "a decision over several keys needs at least one"),
             Self::SeveralStores => {
@@ -326,6 +345,9 @@ pub enum StoreErrorKind {
     Format,
     /// More than this store can hold for one key.
     TooLarge,
+    /// What the demand rests on was changed while the call was under way, and nothing was done; see
+    /// [`Basis`](crate::store::Basis). A limiter that is told so asks again.
+    Outdated,
     /// Any other failure; see the error's source.
     Other,
 }
@@ -365,6 +387,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Full => "the store is full",
             StoreErrorKind::Format => "what is stored is not of a format that is known here",
             StoreErrorKind::TooLarge => "the quota or the key needs more than this store can hold",
+            StoreErrorKind::Outdated => "the quota was changed, or the key reset, while the call was under way",
             StoreErrorKind::Other => "the store failed",
         })
     }

@@ -21,7 +21,7 @@ pub use clock::{Clock, ManualClock, MonotonicClock, SystemClock, Timestamp};
 pub use decision::{Decision, RateState};
 pub use error::{Error, QuotaError, StoreError, StoreErrorKind};
 pub use key::{Key, KeyBuf};
-pub use limiter::{All, Ask, Blocking, Limiter, LimiterBuilder};
+pub use limiter::{All, Ask, Blocking, KeyLimiter, Limiter, LimiterBuilder};
 pub use quota::{Algorithm, Quota};
 pub use rate::Rate;
 #[cfg(feature = "postgres")]
@@ -34,7 +34,8 @@ pub use store::SharedStore;
 pub use store::SqliteStore;
 pub use store::{DynStore, LocalStore, MemoryStore, Store};
 pub use wait::{
-    Acquire, AcquireAll, AcquireAllFuture, AcquireFuture, Charge, Permit, Sleep, ThreadTimer, WrappedFuture, block_on,
+    Acquire, AcquireAll, AcquireAllFuture, AcquireFuture, Charge, KeyAcquire, KeyAcquireFuture, KeyPermit, Permit,
+    Place, Sleep, ThreadTimer, WrappedFuture, block_on, detach,
 };
 #[cfg(feature = "futures")]
 pub use wait::{LimitedSink, LimitedStream};

@@ -1,8 +1,17 @@
-//! Quotas that change while units are in use: nothing is minted, and who only looks changes nothing.
+//! Quotas that change and keys that are reset while units are in use: nothing is minted, and who only looks changes nothing.
 
 #![allow(clippy::unwrap_used)]
 
-use limiter_core::{Error, Limiter, LimiterBuilder, Quota, Timestamp};
+#[path = "support/mod.rs"]
+mod support;
+
+use limiter_core::{Decision, Error, Limiter, LimiterBuilder, MemoryStore, Quota, Timestamp};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+support::late::late_calls!(MemoryStore::new);
 
 fn quota(text: &str) -> Quota {
     text.parse().unwrap()
@@ -57,6 +66,25 @@ fn a_permit_from_before_a_restart_returns_nothing_to_what_came_after() {
 }
 
 #[test]
+fn a_permit_of_a_handle_from_before_a_reset_returns_nothing() {
+    let limiter = frozen("10/min").build();
+    let key = limiter.for_key("k");
+    drop(key.acquire().blocking().unwrap()); // so that the next one goes the short way
+    for is_restart in [false, true] {
+        let old = key.acquire().cost(4).blocking().unwrap();
+        match is_restart {
+            false => limiter.reset("k").unwrap(),
+            true => limiter.restart(quota("10/min")),
+        }
+        limiter.check_n("k", 6).unwrap();
+        assert_eq!(support::block_on(old.refund()).unwrap().remaining(), 4);
+        let new = key.acquire().cost(4).blocking().unwrap();
+        assert_eq!(support::block_on(new.settle(1)).unwrap().remaining(), 3);
+        limiter.reset("k").unwrap();
+    }
+}
+
+#[test]
 fn a_decision_is_over_at_most_64_keys() {
     let limiter = frozen("10/min").build();
     let ask = |keys: u64| Limiter::all((0..keys).map(|key| limiter.on(key))).check();
@@ -64,4 +92,36 @@ fn a_decision_is_over_at_most_64_keys() {
     let refused = ask(65).unwrap_err();
     assert!(matches!(&refused, Error::TooManyDemands));
     assert!(refused.to_string().contains("at most 64"));
+}
+
+/// Threads that check as fast as they can while the quota grows, a few units at a time, many times over.
+#[test]
+fn a_quota_that_grows_under_many_threads_lets_in_exactly_the_largest_one() {
+    for round in 0..80 {
+        let algorithm = ALGORITHMS[round % ALGORITHMS.len()];
+        let limiter = frozen(&format!("{algorithm} 10/min")).build();
+        let (is_over, admitted) = (AtomicBool::new(false), AtomicU64::new(0));
+        let check = |ask: &dyn Fn() -> Decision| {
+            while !is_over.load(Ordering::Acquire) {
+                admitted.fetch_add(u64::from(ask().allowed()), Ordering::AcqRel);
+            }
+            while ask().allowed() {
+                admitted.fetch_add(1, Ordering::AcqRel);
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let key = limiter.for_key("k");
+                check(&|| key.check().unwrap());
+            });
+            scope.spawn(|| check(&|| Limiter::all([limiter.on("k")]).check().unwrap()));
+            scope.spawn(|| check(&|| limiter.check("k").unwrap()));
+            for limit in (20..=200).step_by(10) {
+                limiter.set_quota(quota(&format!("{algorithm} {limit}/min")));
+                thread::yield_now();
+            }
+            is_over.store(true, Ordering::Release);
+        });
+        assert_eq!(admitted.into_inner(), 200, "{algorithm}");
+    }
 }

@@ -105,6 +105,22 @@ fn a_granted_permit_that_nobody_reads_is_given_back() {
 }
 
 #[test]
+fn what_was_granted_before_a_restart_is_not_given_back_after_it() {
+    let (limiter, clock) = limiter("10/s");
+    limiter.check_n("k", 10).unwrap();
+    let mut crowd = Crowd::new(&clock);
+    let [unread, late] = [0; 2].map(|_| crowd.add(limiter.acquire("k").cost(5)).unwrap());
+    clock.advance(Duration::from_secs(1)); // both granted, neither has looked
+    limiter.restart("10/s".parse().unwrap());
+    limiter.check_n("k", 10).unwrap();
+    crowd.drop_caller(unread);
+    assert_eq!(limiter.peek("k").unwrap().remaining(), 0, "units that were never taken since");
+    let (mut late, _) = crowd.callers.remove(&late).unwrap();
+    ready(ready(late.as_mut()).unwrap().refund()).unwrap();
+    assert_eq!(limiter.peek("k").unwrap().remaining(), 0);
+}
+
+#[test]
 fn a_caller_that_is_never_polled_again_delays_nobody() {
     let (limiter, clock) = limiter("1/s");
     limiter.check("k").unwrap();
@@ -273,6 +289,19 @@ fn permits_bound_how_many_are_at_work_and_the_next_comes_when_one_goes() {
     // The crowd drops the third's permit as it is served, which lets the fourth in.
     assert_eq!(granted(crowd.served()), [(third, 300_000), (fourth, 300_000)]);
     assert_eq!(limiter.waiting(), 0);
+}
+
+#[test]
+fn a_timeout_ends_on_time_also_where_waits_for_units_have_slack() {
+    let clock = ManualClock::new(START);
+    let builder = Limiter::builder("10/s".parse().unwrap()).clock(clock.clone()).sleep(clock.clone());
+    let slack = Duration::from_secs(60);
+    let limiter = builder.at_once(1).buffer(slack).jitter(slack).build();
+    let mut crowd = Crowd::new(&clock);
+    let _at_work = crowd.add(limiter.acquire("k")).unwrap_err().unwrap();
+    crowd.add(limiter.acquire("k").timeout(Duration::from_secs(1))).unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert!(matches!(crowd.served()[..], [(_, 1_000_000, Err(Error::TimedOut { .. }))]));
 }
 
 #[test]

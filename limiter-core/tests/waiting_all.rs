@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use limiter_core::{
-    AcquireAllFuture, All, Clock, Error, Limiter, LimiterBuilder, ManualClock, MemoryStore, Permit, Timestamp,
+    AcquireAll, AcquireAllFuture, All, Clock, Error, Limiter, LimiterBuilder, ManualClock, MemoryStore, Permit,
+    Timestamp,
 };
 use std::{
+    cell::RefCell,
     future::{Future, IntoFuture},
     pin::Pin,
+    sync::mpsc,
     task::{Context, Poll, Waker},
+    thread,
     time::Duration,
 };
 
@@ -80,8 +84,16 @@ fn waits(all: &All, timeout: Option<Duration>) -> Waiting {
 }
 
 fn refused(all: &All, timeout: Duration) -> Error {
-    match poll(&mut Box::pin(all.acquire().timeout(timeout).into_future())) {
-        Poll::Ready(answer) => answer.unwrap_err(),
+    at_once(all.acquire().timeout(timeout)).unwrap_err()
+}
+
+fn answer(all: &All) -> Answer {
+    at_once(all.acquire())
+}
+
+fn at_once(request: AcquireAll<MemoryStore>) -> Answer {
+    match poll(&mut Box::pin(request.into_future())) {
+        Poll::Ready(answer) => answer,
         Poll::Pending => panic!("it waits"),
     }
 }
@@ -210,6 +222,20 @@ fn a_refund_is_noticed_by_those_who_wait() {
 }
 
 #[test]
+fn what_is_granted_after_a_restart_can_be_given_back() {
+    let world = World::new();
+    let (user, all) = (world.limiter("user", "1/s"), world.limiter("all", "9/day"));
+    let both = Limiter::all([user.on("ada"), all.on(())]);
+    both.check().unwrap();
+    let mut waiting = waits(&both, None);
+    all.restart("9/day".parse().unwrap());
+    world.clock.advance(SECOND);
+    let Poll::Ready(Ok(permits)) = poll(&mut waiting) else { panic!("not granted") };
+    permits.into_iter().for_each(|permit| drop(permit.refund_blocking().unwrap()));
+    assert_eq!(all.peek(()).unwrap().remaining(), 9);
+}
+
+#[test]
 fn a_long_line_that_is_served_at_once_is_no_deep_recursion() {
     let world = World::new();
     let (user, all) = (world.limiter("user", "fixed_window 20000/min"), world.limiter("all", "fixed_window 20000/min"));
@@ -237,6 +263,19 @@ fn as_many_wait_as_the_limiter_lets_wait_and_closing_fails_them() {
 }
 
 #[test]
+fn a_limiter_closed_now_grants_nothing_to_who_waits_for_another_one_too() {
+    let world = World::new();
+    let (user, all) = (world.limiter("user", "1/s"), world.limiter("all", "9/day"));
+    let both = Limiter::all([user.on("ada"), all.on(())]);
+    both.check().unwrap();
+    let mut waiting = waits(&both, None); // for the user's
+    all.close_now();
+    world.clock.advance(SECOND);
+    assert!(matches!(poll(&mut waiting), Poll::Ready(Err(Error::Closed))));
+    assert_eq!(all.peek(()).unwrap().remaining(), 8);
+}
+
+#[test]
 fn places_at_once_are_waited_for_too() {
     let world = World::new();
     let user = world.builder("user", "9/s").at_once(1).build();
@@ -250,6 +289,30 @@ fn places_at_once_are_waited_for_too() {
     assert!(poll(&mut next).is_pending());
     drop(at_work);
     assert!(matches!(poll(&mut next), Poll::Ready(Ok(permits)) if permits.len() == 2));
+}
+
+thread_local! {
+    static KEPT: RefCell<Vec<Permit<MemoryStore>>> = const { RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn a_place_that_becomes_free_as_a_thread_ends_goes_to_who_waits_for_it() {
+    let world = World::new();
+    let user = world.builder("user", "9/s").at_once(1).build();
+    let both = Limiter::all([user.on("ada"), user.on("bob")]);
+    let (kept, (sender, receiver)) = (both.clone(), mpsc::channel());
+    let (go_on, waits_now) = mpsc::channel::<()>();
+    let keeper = thread::spawn(move || {
+        KEPT.with_borrow_mut(|permits| permits.extend(kept.acquire().blocking().unwrap()));
+        sender.send(()).unwrap();
+        waits_now.recv().unwrap();
+        user.reset("ada").unwrap(); // which wakes on this thread; what that needs ends before what is kept
+    });
+    receiver.recv().unwrap();
+    let mut waiting = waits(&both, None);
+    go_on.send(()).unwrap();
+    keeper.join().unwrap();
+    assert!(matches!(poll(&mut waiting), Poll::Ready(Ok(_))));
 }
 
 #[test]
@@ -298,4 +361,72 @@ fn never_more_than_every_log_allows_whoever_leaves() {
     for user in 0..6 {
         assert!(most(&|who| who == user) <= Some(3));
     }
+}
+
+#[test]
+fn two_first_in_lines_that_share_their_keys_do_not_wake_each_other_without_end() {
+    let world = World::new();
+    let bounded = |name, quota| world.builder(name, quota).at_once(100).build();
+    let (user, all) = (bounded("user", "10/s"), bounded("all", "10/h"));
+    user.check_n("ada", 5).unwrap();
+    let first = waits(&Limiter::all([user.on("ada").cost(6), all.on(()).cost(8)]), None);
+    let mut second = waits(&Limiter::all([user.on("ada").cost(8), all.on(()).cost(1)]), None);
+    all.check_n((), 8).unwrap(); // what the first then waits for, so that each is the first of a line of its own
+    let (clock, done) = (world.clock.clone(), mpsc::channel());
+    thread::spawn(move || {
+        clock.advance(Duration::from_millis(100));
+        clock.advance(SECOND);
+        done.0.send(poll(&mut second).is_ready())
+    });
+    assert_eq!(done.1.recv_timeout(Duration::from_secs(30)), Ok(true), "they go on and on");
+    drop(first);
+}
+
+#[test]
+fn what_no_waiting_helps_is_said_at_once_also_behind_others() {
+    let world = World::new();
+    let user = world.builder("user", "1/h").at_once(1).build();
+    let all = world.limiter("all", "9/s");
+    let both = Limiter::all([user.on("ada"), all.on(())]);
+    both.check().unwrap();
+    let _waiting = waits(&both, None);
+    let never = Limiter::all([user.on("ada"), all.on(()).cost(10)]);
+    assert!(matches!(answer(&never), Err(Error::NeverFits { part: Some(1), .. })));
+    // Which would wait for the place that it holds itself.
+    let twice = Limiter::all([user.on("bob"), user.on("bob")]);
+    assert!(matches!(answer(&twice), Err(Error::DuplicateKey)));
+    let elsewhere = Limiter::parse("1/s").unwrap();
+    assert!(matches!(answer(&Limiter::all([user.on("ada"), elsewhere.on(())])), Err(Error::SeveralStores)));
+}
+
+#[test]
+fn time_and_timer_are_the_first_limiters() {
+    let world = World::new();
+    world.clock.set(Timestamp::from_micros(1_000_000)); // not the time it is
+    let user = world.limiter("user", "10/s");
+    let all = Limiter::builder("1/s".parse().unwrap()).name("all").store(world.store.clone()).build();
+    let both = Limiter::all([user.on("ada"), all.on(())]);
+    both.check().unwrap();
+    let (first, second) = (waits(&both, Some(5 * SECOND)), waits(&both, Some(5 * SECOND)));
+    assert!(matches!(refused(&both, 2 * SECOND), Error::WaitTooLong { needed, .. } if needed == 3 * SECOND));
+    let denied = both.check().unwrap();
+    assert_eq!((denied.behind_waiters(), denied.retry_after()), (true, Some(3 * SECOND)));
+    assert_eq!(world.run(vec![(0, first), (1, second)]).len(), 2);
+    assert_eq!(world.clock.now(), Timestamp::from_micros(3_000_000));
+}
+
+#[test]
+fn a_timer_or_a_rule_that_panics_leaves_nobody_waiting_for_ever() {
+    let store = MemoryStore::new();
+    let builder = Limiter::builder("sliding_log 1/50ms".parse().unwrap()).store(store.clone());
+    let user = builder.sleep(tokio::time::sleep).build(); // which panics without a runtime
+    let rule = Limiter::by_key(|key| if key == b"bad" { panic!("a rule that panics") } else { "9/s".parse().unwrap() });
+    let all = rule.store(store).build();
+    let good = Limiter::all([user.on("ada"), all.on("good")]);
+    good.check().unwrap();
+    let bad = Limiter::all([user.on("bob"), all.on("bad")]);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send((good.acquire().blocking().is_ok(), bad.acquire().blocking())));
+    let (granted, failed) = receiver.recv_timeout(Duration::from_secs(30)).expect("it waits for ever");
+    assert!(granted && matches!(failed, Err(Error::Store(_))), "{failed:?}");
 }

@@ -2,18 +2,19 @@
 //!
 //! The store is memory behind a wire: each call leaves the caller's task once before it is carried out, and is counted.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use limiter_core::{
     Clock, Decision, Error, Limiter, ManualClock, MemoryStore, Store, StoreError, StoreErrorKind, Timestamp,
     store::{Adjust, Demand, Scope},
 };
 use std::{
-    future::IntoFuture,
+    future::{Future, IntoFuture},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
@@ -124,7 +125,11 @@ async fn crowd(
         };
         tokio::spawn(async move {
             match request.await {
-                Ok(permit) => granted.lock().unwrap().push((caller, permit.decision().at().saturating_since(START))),
+                Ok(permit) => {
+                    let after = permit.decision().at().saturating_since(START);
+                    assert_eq!(permit.waited(), after, "all ask at the start");
+                    granted.lock().unwrap().push((caller, after));
+                }
                 Err(error) => failed.lock().unwrap().push(error),
             }
         });
@@ -146,6 +151,15 @@ async fn a_grant_costs_one_call_and_comes_at_its_instant() {
     assert_eq!(granted, expected);
     assert!(failed.is_empty());
     assert_eq!(store.calls(), 100);
+}
+
+#[tokio::test]
+async fn slack_is_added_to_waits_and_nobody_waits_whose_units_are_there() {
+    let (store, clock) = (Remote::default(), ManualClock::new(START));
+    let builder = Limiter::builder("10/s burst 1".parse().unwrap()).store(store).buffer(Duration::from_millis(7));
+    let limiter = builder.clock(clock.clone()).sleep(clock.clone()).build();
+    let (granted, _) = crowd(&limiter, &clock, 3, None).await;
+    assert_eq!(granted, [(0, Duration::ZERO), (1, Duration::from_millis(107)), (2, Duration::from_millis(214))]);
 }
 
 #[tokio::test]
@@ -220,6 +234,29 @@ async fn whoever_leaves_while_the_store_is_asked_for_it_gets_its_unit_returned()
     settle().await;
     assert_eq!(limiter.waiting(), 0);
     assert_eq!(limiter.peek_async("ada").await.unwrap().remaining(), 50);
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics: expected by this test");
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_for_the_stores_time_and_is_never_polled_again_delays_nobody() {
+    let store = Remote::default();
+    let limiter = Limiter::builder("1000/s".parse().unwrap()).store(store.clone()).build();
+    let acquire = || Box::pin(limiter.acquire("ada").timeout(Duration::from_secs(60)).into_future());
+    let mut parked = acquire();
+    assert!(parked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let mut harmed = acquire();
+    assert!(harmed.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(Panics)))).is_pending());
+    let next = tokio::time::timeout(Duration::from_secs(30), acquire()).await;
+    assert!(next.expect("it waits for one who is not polled").is_ok());
+    assert_eq!(store.calls(), 2, "the time, for all of them, and a unit");
+    drop((parked, harmed));
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use limiter_core::Limiter;
+use limiter_core::{AcquireFuture, Limiter, MemoryStore, block_on};
 use std::{
-    future::IntoFuture,
+    future::{Future, IntoFuture},
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -94,6 +95,51 @@ fn a_waker_that_panics_harms_its_own_task_only() {
     ends(move || next.acquire("k").blocking().unwrap().cost());
     assert!(harmed.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready(), "its grant was kept for it");
     assert_eq!(limiter.waiting(), 0);
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_else_from_hearing_that_a_limiter_is_closed() {
+    let limiter = Limiter::parse("sliding_log 1/50ms").unwrap();
+    limiter.check("k").unwrap();
+    let waiting = limiter.clone();
+    let waiting = thread::spawn(move || waiting.acquire("k").blocking().unwrap().cost());
+    while limiter.waiting() == 0 {
+        thread::yield_now();
+    }
+    let mut harmed = Box::pin(limiter.close());
+    assert!(harmed.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(Panics)))).is_pending());
+    let closing = limiter.clone();
+    ends(move || block_on(closing.close()));
+    assert!(harmed.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    assert_eq!(waiting.join().unwrap(), 1);
+}
+
+/// A task that is gone once nobody can wake it, and what it waited for with it.
+struct Owns(#[allow(dead_code)] Mutex<Option<AcquireFuture<MemoryStore>>>);
+
+impl Wake for Owns {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_waker_may_be_the_last_to_hold_another_who_waits_in_the_line() {
+    let limiter = Limiter::parse("1/h").unwrap();
+    limiter.check("k").unwrap();
+    ends(move || {
+        for is_polled_again in [true, false] {
+            let mut cx = Context::from_waker(Waker::noop());
+            let [mut head, mut next] = [0; 2].map(|_| limiter.acquire("k").into_future());
+            assert!(Pin::new(&mut head).poll(&mut cx).is_pending());
+            let owner = Waker::from(Arc::new(Owns(Mutex::new(Some(head)))));
+            assert!(Pin::new(&mut next).poll(&mut Context::from_waker(&owner)).is_pending());
+            drop(owner);
+            if is_polled_again {
+                assert!(Pin::new(&mut next).poll(&mut cx).is_pending());
+            }
+            drop(next);
+            assert_eq!(limiter.waiting(), 0);
+        }
+    });
 }
 
 #[test]

@@ -30,11 +30,12 @@ use std::{error::Error as StdError, fmt, time::Duration};
 pub struct RateLimitError {
     host: Box<str>,
     reason: Error,
+    in_flight: usize,
 }
 
 impl RateLimitError {
-    pub(crate) fn new(host: String, reason: Error) -> Self {
-        Self { host: host.into(), reason }
+    pub(crate) fn new(host: String, reason: Error, in_flight: usize) -> Self {
+        Self { host: host.into(), reason, in_flight }
     }
 
     /// The one behind `error`, if there is one: also where a retry middleware has wrapped it once more.
@@ -62,6 +63,9 @@ impl RateLimitError {
     }
 
     /// The wait that would have been needed, where that was longer than allowed: then it can be tried again.
+    ///
+    /// `None` behind requests that took too long ([`TimedOut`](Error::TimedOut)): no wait is long enough for sure, as it ends
+    /// when one of those does that are on their way ([`in_flight`](Self::in_flight)).
     #[must_use]
     pub fn needed(&self) -> Option<Duration> {
         match self.reason {
@@ -69,11 +73,22 @@ impl RateLimitError {
             _ => None,
         }
     }
+
+    /// How many requests were on their way, of those that are counted together with this one: where that is limited
+    /// ([`at_once`](limiter_core::LimiterBuilder::at_once)), they held the places that it waited for.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
 }
 
 impl fmt::Display for RateLimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not sent to {}: {}", self.host, self.reason)
+        write!(f, "not sent to {}: {}", self.host, self.reason)?;
+        match self.reason {
+            Error::TimedOut { .. } => write!(f, " ({} on their way)", self.in_flight),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -91,7 +106,7 @@ mod tests {
 
     fn too_long() -> RateLimitError {
         let reason = Error::WaitTooLong { needed: Duration::from_secs(5), allowed: Duration::from_secs(1) };
-        RateLimitError::new("api.example.com".to_owned(), reason)
+        RateLimitError::new("api.example.com".to_owned(), reason, 0)
     }
 
     /// As reqwest-retry wraps the last error of its attempts.
@@ -117,6 +132,15 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_for_others_has_no_bound_and_the_message_says_for_how_many() {
+        let reason = Error::TimedOut { waited: Duration::from_secs(1) };
+        let error = RateLimitError::new("api.example.com".to_owned(), reason, 3);
+        let expected = "not sent to api.example.com: others had not finished after the 1s allowed, and how much longer \
+                        they take is not known (3 on their way)";
+        assert_eq!((error.to_string().as_str(), error.needed(), error.in_flight()), (expected, None, 3));
+    }
+
+    #[test]
     fn it_is_found_at_any_depth() {
         let direct = reqwest_middleware::Error::middleware(too_long());
         assert!(RateLimitError::find(&direct).is_some());
@@ -130,7 +154,7 @@ mod tests {
     #[test]
     fn a_failed_store_is_the_source() {
         let store = StoreError::new(StoreErrorKind::Unavailable);
-        let error = RateLimitError::new("a".to_owned(), store.into());
+        let error = RateLimitError::new("a".to_owned(), store.into(), 0);
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("the store does not answer"));
         assert!(too_long().source().is_none());
     }

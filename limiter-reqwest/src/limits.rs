@@ -130,6 +130,10 @@ impl<S: Store> Limits<S> {
     /// Keeps to another limiter's quota on the paths of a host that begin with `prefix`, in whole segments: `/v2/search`
     /// is met by `/v2/search` and `/v2/search/all`, not by `/v2/searching`. `host` is as for [`host`](Self::host).
     ///
+    /// However a path is spelled, it meets the rule of what a server may take it for: escapes that are not needed
+    /// (`/v2/se%61rch`), slashes in a row (`/v2//search`), dots (`/v2/./search`, `/v2/x/../search`) and escaped slashes
+    /// (`/v2%2Fsearch`) make no other path. Letters of another case do.
+    ///
     /// Those requests are counted by this rule alone, not by the host's too. Each prefix of each host has the quota to
     /// itself. Of several that a path begins with, the longest holds.
     ///

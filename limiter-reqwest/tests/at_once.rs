@@ -81,8 +81,14 @@ async fn who_finds_no_place_in_time_is_told_so_and_a_dropped_request_leaves_its_
     }
     let get = || client.get(&*url).with_extension(MaxWait(Duration::from_millis(50)));
     let error = get().send().await.unwrap_err();
-    let reason = RateLimitError::find(&error).unwrap().reason();
-    assert!(matches!(reason, Error::TimedOut { waited } if *waited == Duration::from_millis(50)), "{reason}");
+    let limited = RateLimitError::find(&error).unwrap();
+    assert!(
+        matches!(limited.reason(), Error::TimedOut { waited } if *waited == Duration::from_millis(50)),
+        "{limited}"
+    );
+    // The wait that was needed has no bound, and the error says so.
+    assert_eq!((limited.needed(), limited.in_flight()), (None, 1));
+    assert!(limited.to_string().ends_with("how much longer they take is not known (1 on their way)"), "{limited}");
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     let error = get().timeout(Duration::from_millis(50)).send().await.unwrap_err();

@@ -11,16 +11,19 @@ use axum::{
     http::{StatusCode, Uri, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
-use common::{Slowest, status, timed_client};
+use common::{Slowest, client, eventually, status, timed_client};
 use limiter_core::{Limiter, RedisStore, SharedStore, Store};
-use limiter_reqwest::Limits;
-use servers::RedisServer;
+use limiter_reqwest::{Event, Limits, host_key};
+use servers::{CutProxy, RedisServer};
 use std::{
     env, fs,
     io::{Read, Write},
     path::PathBuf,
     process::{self, Child, Command, Stdio},
-    sync::{Arc, Mutex, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
@@ -75,7 +78,7 @@ impl Place {
 
     fn shared_memory() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = env::temp_dir().join(format!("limiter-client-{}-{number}", process::id()));
         fs::create_dir(&folder).unwrap();
         Self { text: folder.join("limits").to_str().unwrap().to_owned(), _redis: None, folder: Some(folder) }
@@ -248,4 +251,36 @@ async fn through_redis_a_pause_of_one_holds_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn through_shared_memory_a_pause_of_one_holds_the_other() {
     a_pause_of_one_holds_the_other(Place::shared_memory()).await;
+}
+
+/// The store has the request's answer in the mail when the request is given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_outlives_the_request_that_was_told_of_it() {
+    let (redis, site) = (RedisServer::start(), Site::default());
+    let proxy = Arc::new(CutProxy::to(redis.port()));
+    let url = site.start().await;
+    let near = RedisStore::builder(&redis.url()).build().unwrap();
+    let far = RedisStore::builder(&format!("redis://127.0.0.1:{}", proxy.port())).timeout(PAUSE * 10).build().unwrap();
+    let limiter = |store| Limiter::builder(QUOTA.parse().unwrap()).name("api").store(store).build();
+    let (near, far) = (limiter(near), limiter(far));
+    let (mail, refused) = (Arc::clone(&proxy), Arc::new(AtomicUsize::new(0)));
+    let told = Arc::clone(&refused);
+    let limits = Limits::new(far).on_event(move |event| {
+        if matches!(event, Event::Refused { .. }) {
+            mail.delay(PAUSE * 1000);
+            told.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let request = tokio::spawn(status(client(limits), format!("{url}/refuse").into()));
+    let host = url.parse().unwrap();
+    eventually("the refusal", || refused.load(Ordering::SeqCst) == 1).await;
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    assert_eq!(near.peek_async(host_key(&host)).await.unwrap().blocked_for(), Duration::ZERO);
+    proxy.delay(Duration::ZERO);
+    let started = Instant::now();
+    while near.peek_async(host_key(&host)).await.unwrap().blocked_for().is_zero() {
+        assert!(started.elapsed() < PAUSE * 20, "no pause");
+        sleep(PERIOD / 100).await;
+    }
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "support/alloc.rs"]
+#[path = "../../limiter-core/tests/support/alloc.rs"]
 mod alloc;
 
 use alloc::{Allocations, watch};
@@ -123,6 +123,15 @@ fn an_admission_allocates_its_extension_and_its_fields_only() {
 }
 
 #[test]
+fn an_admission_without_a_verdict_and_fields_allocates_nothing() {
+    let bare = layer("1000000000/s").key(key()).without_verdict();
+    let (status, all) = of_call(&mut bare.clone().fields(FieldSet::NONE).layer(Bare), request);
+    assert_eq!((status, all), (StatusCode::OK, Allocations::default()));
+    let (_, with_fields) = of_call(&mut bare.layer(Bare), request);
+    assert_eq!(with_fields.count, 3, "the map of the headers (2), RateLimit (1)");
+}
+
+#[test]
 fn every_algorithm_and_several_rates_allocate_the_same() {
     for quota in ["fixed_window 1000000/h", "sliding_window 1000000/h", "sliding_log 1000000/h", "90000/s, 1000000/h"] {
         let (status, all) = of_call(&mut layer(quota).key(key()).layer(Bare), request);
@@ -158,6 +167,9 @@ fn a_denial_allocates_no_more_than_an_admission_and_its_answer() {
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     // No extension (3), but a map of the same size (2), RateLimit (1), Retry-After (1) and the body (1).
     assert_eq!((admitted.count, denied.count), (6, 5));
+
+    let (_, soon) = of_call(&mut layer("1/9s").key(key()).layer(Bare), request);
+    assert_eq!(soon.count, 4, "a Retry-After of one digit is none");
 
     let (_, silent) = of_call(&mut layer("1/h").fields(FieldSet::NONE).layer(Bare), request);
     assert_eq!(silent.count, 4, "the map (2), Retry-After (1), the body (1)");

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "support/alloc.rs"]
+#[path = "../../limiter-core/tests/support/alloc.rs"]
 mod alloc;
 mod common;
 mod support;

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{Remote, field, request};
+use common::{Remote, World, field, policy, request};
 use http::{Request, Response, StatusCode};
-use limiter_core::{Limiter, ManualClock, MemoryStore, Store};
-use limiter_tower::{Policy, PolicyName, RateLimit, RateLimitLayer, TrueCost};
+use limiter_core::{Limiter, MemoryStore, Store};
+use limiter_tower::{RateLimit, RateLimitLayer, TrueCost};
 use std::{convert::Infallible, future::Ready, pin::pin, task::Context, time::Duration};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -36,26 +36,6 @@ impl Service<Request<String>> for Told {
         }
         std::future::ready(Ok(response))
     }
-}
-
-struct World<S: Store> {
-    store: S,
-    clock: ManualClock,
-}
-
-impl<S: Store> World<S> {
-    fn over(store: S) -> Self {
-        Self { store, clock: ManualClock::default() }
-    }
-
-    fn limiter(&self, name: &str, quota: &str) -> Limiter<S> {
-        let builder = Limiter::builder(quota.parse().unwrap()).name(name);
-        builder.store(self.store.clone()).clock(self.clock.clone()).build()
-    }
-}
-
-fn policy<S: Store>(limiter: &Limiter<S>) -> Policy<S> {
-    Policy::new(PolicyName::new(limiter.name()).unwrap(), limiter.clone())
 }
 
 fn answered(status: &str) -> Request<String> {

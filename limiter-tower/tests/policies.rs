@@ -4,39 +4,12 @@
 
 mod common;
 
-use common::{Ready, Remote, field, problem, request, with_header};
+use common::{Ready, Remote, World, field, problem, request, with_header};
 use http::{HeaderName, Request, Response, StatusCode};
-use limiter_core::{Limiter, ManualClock, MemoryStore, Store, store::DynStore};
+use limiter_core::{Limiter, MemoryStore, Store, store::DynStore};
 use limiter_tower::{Generation, HeaderKey, Policy, PolicyError, PolicyName, RateLimit, RateLimitLayer, Verdict};
 use std::{convert::Infallible, time::Duration};
 use tower::{Layer, Service, ServiceExt, service_fn};
-
-/// Limiters of one store and one clock, each named as its policy.
-struct World<S: Store = MemoryStore> {
-    store: S,
-    clock: ManualClock,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::over(MemoryStore::new())
-    }
-}
-
-impl<S: Store> World<S> {
-    fn over(store: S) -> Self {
-        Self { store, clock: ManualClock::default() }
-    }
-
-    fn limiter(&self, name: &str, quota: &str) -> Limiter<S> {
-        let builder = Limiter::builder(quota.parse().unwrap()).name(name);
-        builder.store(self.store.clone()).clock(self.clock.clone()).build()
-    }
-
-    fn policy(&self, name: &str, quota: &str) -> Policy<S> {
-        Policy::new(PolicyName::new(name).unwrap(), self.limiter(name, quota))
-    }
-}
 
 fn by(header: &'static str) -> HeaderKey {
     HeaderKey::new(HeaderName::from_static(header))
@@ -241,6 +214,16 @@ fn policies_that_cannot_be_decided_together_are_refused_when_they_are_configured
     let same = layer.clone().policy(same).unwrap_err();
     assert!(same.to_string().contains("give each its own with LimiterBuilder::name"), "{same}");
 
+    let rates = RateLimitLayer::new(world.policy("api", "5/s, 100/h"));
+    let namesake = rates.clone().policy(world.policy("api-1s", "9/min")).unwrap_err();
+    assert!(namesake.to_string().contains(r#"would both be announced as "api-1s""#), "{namesake}");
+    let cut = |end: &str| world.policy(&format!("{}{end}", "n".repeat(127)), "5/s, 100/h");
+    let cut = RateLimitLayer::new(cut("a")).policy(cut("b")).unwrap_err();
+    assert!(matches!(cut, PolicyError::SameAnnouncedName { .. }), "{cut}");
+    let seen = rates.clone().policy(world.policy("api-1s", "9/min").shadow());
+    assert!(seen.is_ok(), "nobody is told of a shadow policy");
+    assert!(rates.policy(world.policy("api-1min", "9/min")).is_ok());
+
     let mut full = layer;
     for n in 1..64 {
         full = full.policy(world.policy(&format!("p{n}"), "9/h")).unwrap();
@@ -253,9 +236,18 @@ async fn the_layers_own_settings_are_those_of_its_first_policy() {
     let world = World::new();
     let layer = RateLimitLayer::new(world.limiter("a", "10/h")).policy(world.policy("b", "10/h")).unwrap();
     let layer = layer.key(by("x-user")).cost(|_| 4).policy_name(PolicyName::new("first").unwrap());
-    let service = layer.policy_name(PolicyName::new("b").unwrap()).layer(Ready::default());
+    let service = layer.policy_name(PolicyName::new("b").unwrap()).layer(Ready::default()); // which is taken
     let told = field(&send(&service, user("ada")).await, "ratelimit");
     assert_eq!(told, r#""first";r=6;t=1440,"b";r=9;t=360"#);
+}
+
+#[tokio::test]
+async fn a_name_that_would_make_two_policies_one_to_clients_is_not_taken() {
+    let world = World::new();
+    let layer = RateLimitLayer::new(world.policy("a", "5/s, 10/h")).policy(world.policy("b-1s", "10/h")).unwrap();
+    let service = layer.policy_name(PolicyName::new("b").unwrap()).layer(Ready::default());
+    let told = field(&send(&service, request()).await, "ratelimit-policy");
+    assert_eq!(told, r#""a-1s";q=5;w=1,"a-1h";q=10;w=3600,"b-1s";q=10;w=3600"#);
 }
 
 #[tokio::test]

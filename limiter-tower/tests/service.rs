@@ -5,7 +5,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Ready, request};
+use common::{Ready, field, request};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use limiter_core::Limiter;
@@ -102,6 +102,21 @@ async fn the_decision_is_in_the_requests_extensions() {
     let service = RateLimitLayer::new(Limiter::parse("3/h").unwrap()).layer(left);
     assert_eq!(service.clone().oneshot(request()).await.unwrap().into_body(), "Some(2)");
     assert_eq!(service.oneshot(request()).await.unwrap().into_body(), "Some(1)");
+}
+
+#[tokio::test]
+async fn without_a_verdict_the_extensions_stay_as_they_are_and_the_fields_are_told() {
+    let has_verdict = service_fn(|request: Request<String>| async move {
+        Ok::<_, Infallible>(Response::new(request.extensions().get::<Verdict>().is_some().to_string()))
+    });
+    let layer = RateLimitLayer::new(Limiter::parse("3/h").unwrap()).without_verdict();
+    let response = layer.clone().layer(has_verdict).oneshot(request()).await.unwrap();
+    assert_eq!(
+        (field(&response, "ratelimit").as_str(), response.body().as_str()),
+        (r#""default";r=2;t=1200"#, "false")
+    );
+    let skipped = layer.skip(|_| true).layer(has_verdict).oneshot(request()).await.unwrap();
+    assert_eq!(skipped.body(), "false");
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{Ready, Remote, field, problem, request, with_header};
+use common::{Ready, Remote, field, policy, problem, request, with_header};
 use http::{HeaderName, Request, Response, StatusCode};
 use limiter_core::{Limiter, ManualClock, MemoryStore, Store};
-use limiter_tower::{HeaderKey, Policy, PolicyName, RateLimit, RateLimitLayer, Verdict};
+use limiter_tower::{HeaderKey, PolicyName, RateLimit, RateLimitLayer, Verdict};
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
@@ -17,10 +17,6 @@ use tower::{Layer, ServiceExt, service_fn};
 fn limiter<S: Store>(store: &S, name: &str, quota: &str) -> Limiter<S> {
     let builder = Limiter::builder(quota.parse().unwrap()).name(name);
     builder.store(store.clone()).clock(ManualClock::default()).build()
-}
-
-fn policy<S: Store>(limiter: &Limiter<S>) -> Policy<S> {
-    Policy::new(PolicyName::new(limiter.name()).unwrap(), limiter.clone())
 }
 
 async fn send<S: Store>(service: &RateLimit<Ready, S>, request: Request<String>) -> Response<String> {
@@ -157,9 +153,9 @@ async fn the_hook_is_told_of_every_outcome_and_of_no_key() {
     let store = MemoryStore::new();
     let log = Log::default();
     let full = Arc::new(Mutex::new(String::new()));
-    let user = policy(&limiter(&store, "user", "2/h")).key(HeaderKey::new(HeaderName::from_static("x-user")));
+    let user = policy(limiter(&store, "user", "2/h")).key(HeaderKey::new(HeaderName::from_static("x-user")));
     let layer = RateLimitLayer::new(user.cost(|request| if request.uri.path() == "/big" { 3 } else { 2 }));
-    let service = log.on(layer.clone().policy(policy(&limiter(&store, "all", "99/h"))).unwrap());
+    let service = log.on(layer.clone().policy(policy(limiter(&store, "all", "99/h"))).unwrap());
     let service = service.layer(Ready::default());
     send(&service, with_header("x-user", "secret")).await;
     send(&service, with_header("x-user", "secret")).await;

@@ -9,7 +9,7 @@ mod servers;
 use common::{Ready, Remote, field, problem, request};
 use http::{Request, Response, StatusCode};
 use limiter_core::{Limiter, MemoryStore, RedisStore, Store};
-use limiter_tower::{Breaker, Policy, PolicyName, RateLimit, RateLimitLayer, StoreFailure};
+use limiter_tower::{Breaker, Format, Policy, PolicyName, RateLimit, RateLimitLayer, StoreFailure};
 use servers::RedisServer;
 use std::{
     convert::Infallible,
@@ -63,11 +63,22 @@ async fn back<S: Store>(service: &RateLimit<Ready, S>, expected: StatusCode) -> 
 }
 
 fn is_refused_for_the_store(response: &Response<String>) {
+    assert_eq!(field(response, "retry-after"), ""); // nobody knows
+    is_refused_without_a_quota(response);
+}
+
+fn is_refused_during_a_pause(response: &Response<String>, seconds: std::ops::RangeInclusive<u64>) {
+    let told = field(response, "retry-after").parse().unwrap();
+    assert!(seconds.contains(&told), "{told}");
+    is_refused_without_a_quota(response);
+}
+
+fn is_refused_without_a_quota(response: &Response<String>) {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     let kind = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
     assert_eq!(problem(response)["type"], kind);
-    for name in ["ratelimit", "ratelimit-policy", "retry-after"] {
-        assert!(!response.headers().contains_key(name), "{name}"); // nobody knows
+    for name in ["ratelimit", "ratelimit-policy"] {
+        assert!(!response.headers().contains_key(name), "{name}");
     }
 }
 
@@ -143,7 +154,7 @@ async fn throttle_kit_nothing_passes_unlimited_unless_that_was_asked_for() {
     let inner = Ready::default();
     let service = RateLimitLayer::new(policy(&Remote::down(), "api", "9/h")).layer(inner.clone());
     for _ in 0..20 {
-        is_refused_for_the_store(&send(&service).await);
+        is_refused_without_a_quota(&send(&service).await);
     }
     assert_eq!(inner.calls(), 0);
 }
@@ -229,8 +240,11 @@ async fn a_store_that_fails_again_and_again_is_left_alone_and_asked_by_one_after
     let layer = RateLimitLayer::new(policy(&store, "api", "99/h")).breaker(Breaker::new(3, pause));
     let service = layer.layer(Ready::default());
     let since = Instant::now();
-    for _ in 0..10 {
+    for _ in 0..3 {
         is_refused_for_the_store(&send(&service).await);
+    }
+    for _ in 0..7 {
+        is_refused_during_a_pause(&send(&service).await, 1..=1);
     }
     assert!(since.elapsed() < pause, "too slow a machine for this test");
     assert_eq!(store.calls(), 3);
@@ -238,17 +252,49 @@ async fn a_store_that_fails_again_and_again_is_left_alone_and_asked_by_one_after
     tokio::time::sleep(pause).await;
     let all = futures_of(&service, 10);
     for refused in all.await {
-        is_refused_for_the_store(&refused);
+        is_refused_without_a_quota(&refused);
     }
     assert_eq!(store.calls(), 4); // one for all, and it failed
 
     store.come_up();
-    is_refused_for_the_store(&send(&service).await); // not yet asked again
+    is_refused_during_a_pause(&send(&service).await, 1..=1); // not yet asked again
     tokio::time::sleep(pause).await;
     for _ in 0..5 {
         assert_eq!(send(&service).await.status(), StatusCode::OK);
     }
     assert_eq!(store.calls(), 9);
+}
+
+#[tokio::test]
+async fn who_is_refused_during_a_pause_is_told_what_is_left_of_it() {
+    let paused = |layer: RateLimitLayer<Remote>| async move {
+        let service = layer.breaker(Breaker::new(1, Duration::from_secs(600))).layer(Ready::default());
+        assert_eq!(field(&send(&service).await, "retry-after"), "");
+        send(&service).await
+    };
+    let layer = || RateLimitLayer::new(policy(&Remote::down(), "api", "99/h"));
+    let refused = paused(layer()).await;
+    is_refused_during_a_pause(&refused, 590..=600);
+    is_refused_during_a_pause(&paused(layer().retry_jitter(Duration::from_secs(9))).await, 590..=609);
+
+    let told = paused(layer().answer(Format::Text)).await.into_body();
+    assert!(told.starts_with("Requests cannot be counted at the moment; try again in "), "{told}");
+    let grpc = paused(layer().answer(Format::Grpc)).await;
+    assert_eq!(field(&grpc, "grpc-status"), "14"); // UNAVAILABLE
+    assert!((590_000..=600_000).contains(&field(&grpc, "grpc-retry-pushback-ms").parse().unwrap()));
+}
+
+#[tokio::test]
+async fn a_pause_without_an_end_is_one() {
+    let store = Remote::down();
+    let layer = RateLimitLayer::new(policy(&store, "api", "99/h")).breaker(Breaker::new(2, Duration::MAX));
+    let service = layer.layer(Ready::default());
+    for _ in 0..2 {
+        is_refused_for_the_store(&send(&service).await);
+    }
+    store.come_up();
+    is_refused_during_a_pause(&send(&service).await, u64::MAX / 2..=u64::MAX);
+    assert_eq!(store.calls(), 2);
 }
 
 async fn futures_of<S: Store>(service: &RateLimit<Ready, S>, count: usize) -> Vec<Response<String>> {
@@ -315,7 +361,7 @@ async fn a_cost_that_can_never_fit_keeps_no_breaker_closed() {
         let big = Request::get("/big").body(String::new()).unwrap();
         let refused = service.clone().oneshot(big).await.unwrap().status();
         assert!([StatusCode::PAYLOAD_TOO_LARGE, StatusCode::SERVICE_UNAVAILABLE].contains(&refused));
-        is_refused_for_the_store(&send(&service).await);
+        is_refused_without_a_quota(&send(&service).await);
     }
     assert_eq!(store.calls(), 2);
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "support/alloc.rs"]
+#[path = "../../limiter-core/tests/support/alloc.rs"]
 mod alloc;
 
 use alloc::{Allocations, watch};

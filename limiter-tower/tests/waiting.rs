@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{Ready, Remote, field, problem, with_header};
+use common::{Ready, Remote, World, field, policy, problem, with_header};
 use http::{HeaderName, Request, Response, StatusCode};
-use limiter_core::{Clock, Limiter, LimiterBuilder, ManualClock, MemoryStore, Store};
-use limiter_tower::{HeaderKey, Policy, PolicyName, RateLimit, RateLimitLayer};
+use limiter_core::{Clock, Limiter, MemoryStore, Store};
+use limiter_tower::{HeaderKey, RateLimit, RateLimitLayer};
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -22,32 +22,7 @@ use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer, service_fn
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Limiters of one store, in virtual time.
-struct World<S: Store = MemoryStore> {
-    store: S,
-    clock: ManualClock,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::over(MemoryStore::new())
-    }
-}
-
 impl<S: Store> World<S> {
-    fn over(store: S) -> Self {
-        Self { store, clock: ManualClock::default() }
-    }
-
-    fn builder(&self, name: &str, quota: &str) -> LimiterBuilder<S> {
-        let builder = Limiter::builder(quota.parse().unwrap()).name(name).store(self.store.clone());
-        builder.clock(self.clock.clone()).sleep(self.clock.clone())
-    }
-
-    fn limiter(&self, name: &str, quota: &str) -> Limiter<S> {
-        self.builder(name, quota).build()
-    }
-
     /// Each user's quota and everybody's.
     fn two(&self, each: &str, all: &str) -> RateLimitLayer<S> {
         let layer = RateLimitLayer::new(policy(self.limiter("user", each)).key(by_user()));
@@ -61,10 +36,6 @@ impl<S: Store> World<S> {
         self.clock.advance(wait);
         wait
     }
-}
-
-fn policy<S: Store>(limiter: Limiter<S>) -> Policy<S> {
-    Policy::new(PolicyName::new(limiter.name()).unwrap(), limiter)
 }
 
 fn by_user() -> HeaderKey {

@@ -38,6 +38,18 @@ impl Gcra {
         Some(Self { unit, per_us, burst: rate.capacity(), full: u64::try_from(full).ok()? })
     }
 
+    /// Takes `cost` units, at most the capacity, where they fit; what a take that was asked for writes.
+    #[inline]
+    pub(crate) fn admit(&self, empty_at: &mut u64, now: u64, cost: u64) -> bool {
+        let now = now * self.per_us;
+        let (held, cost) = (empty_at.saturating_sub(now), cost * self.unit);
+        let fits = held <= self.full - cost;
+        if fits {
+            *empty_at = now + held + cost;
+        }
+        fits
+    }
+
     /// Microseconds that `cost` units take to drain, rounded down.
     pub(crate) fn drain_us(&self, cost: u64) -> u64 {
         cost.min(self.burst).saturating_mul(self.unit) / self.per_us

@@ -124,7 +124,7 @@ impl fmt::Display for Demands<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, demand) in self.0.iter().enumerate() {
             let and = if i > 0 { " and " } else { "" };
-            let Demand { scope, key, quota, cost } = demand;
+            let Demand { scope, key, quota, cost, .. } = demand;
             write!(f, "{and}{cost} of {:?} {} under {quota}", scope.name(), Key(key))?;
         }
         Ok(())

@@ -1,9 +1,13 @@
 //! Several keys in one decision, all or nothing.
 
-use super::{Core, Limiter, core::Planned};
+use super::{
+    Core, Limiter,
+    core::{Planned, is_outdated},
+};
 use crate::{
     AcquireAll, Decision, Error, Key, KeyBuf, MemoryStore, Permit, Quota,
     store::{Demand, LocalStore, Store},
+    wait::Slot,
 };
 use smallvec::SmallVec;
 use std::{fmt, sync::Arc};
@@ -15,8 +19,8 @@ pub struct Ask<S: Store = MemoryStore> {
     core: Arc<Core<S>>,
     key: KeyBuf,
     cost: u64,
-    /// How often the limiter had been restarted when this was made.
-    start: u64,
+    /// The limiter's count of resets when this was made.
+    since: u64,
 }
 
 /// A decision over several keys, all or nothing; made by [`Limiter::all`].
@@ -29,14 +33,14 @@ pub struct All<S: Store = MemoryStore> {
 impl<S: Store> Limiter<S> {
     /// One unit for `key` as a part of a decision over several keys; see [`all`](Self::all).
     pub fn on(&self, key: impl Key) -> Ask<S> {
-        Ask { core: Arc::clone(self.core()), key: KeyBuf::of(&key), cost: 1, start: self.core().start() }
+        Ask { core: Arc::clone(self.core()), key: KeyBuf::of(&key), cost: 1, since: self.core().resets() }
     }
 
     /// Several keys in one decision: per user, per tenant and for everybody, each under its own limiter's quota.
     ///
     /// Admitted only if all admit; a denial takes nothing anywhere, and [`Decision::denied`] names those that denied
-    /// by their place. The limiters must keep their states in one store, which decides in one atomic step; time is
-    /// that of the first one.
+    /// by their place. The limiters must keep their states in one store, which decides in one atomic step; time, and the
+    /// timer of those who wait, are the first one's.
     ///
     /// ```
     /// use limiter_core::{Limiter, MemoryStore};
@@ -67,7 +71,8 @@ impl<S: Store> Ask<S> {
     }
 
     /// The permit for this part's units of `decision`, which must be one that this very part was asked in, since it was
-    /// made: to refund or settle them. `None` where it was denied.
+    /// made: to refund or settle them. `None` where it was denied. Should its key be [reset](Limiter::reset), nothing comes
+    /// back of the permits of a part made before: make the part anew for each request.
     ///
     /// ```
     /// use limiter_core::{Limiter, MemoryStore};
@@ -88,8 +93,12 @@ impl<S: Store> Ask<S> {
     /// ```
     #[must_use]
     pub fn permit(&self, decision: &Decision) -> Option<Permit<S>> {
-        let granted = || Permit::of_check(Arc::clone(&self.core), self.key.clone(), self.cost, decision, self.start);
-        decision.allowed().then(granted)
+        decision.allowed().then(|| self.granted(decision, None, self.since))
+    }
+
+    /// The permit of a decision that was asked for when the limiter's count of resets was `since`.
+    pub(crate) fn granted(&self, decision: &Decision, slot: Option<Slot>, since: u64) -> Permit<S> {
+        Permit::new(Arc::clone(&self.core), self.key.clone(), self.cost, decision.clone(), slot, since)
     }
 
     pub(crate) fn core(&self) -> &Arc<Core<S>> {
@@ -133,17 +142,23 @@ impl<S: Store> All<S> {
 
     /// Takes all of it if all of it is there; past those who wait for several keys where its turn among them `has_come`.
     pub(crate) async fn take(&self, has_come: bool) -> Result<Decision, Error> {
-        let (first, planned) = self.planned()?;
-        let demands = self.demands(&planned);
-        let waiters = self.first_behind_waiters(has_come);
-        let decision = match waiters {
-            None => Store::take(&first.store, &demands, first.clock()).await?,
-            Some(_) => Store::peek(&first.store, &demands, first.clock()).await?,
-        };
-        let Some(place) = waiters else { return Ok(decision) };
-        let (ask, quota) = (&self.asks[place], &planned[place].quota);
-        let state = ask.core.snapshot(ask.key.as_slice()).await;
-        Ok(ask.core.refuse_for_waiters(ask.key.as_slice(), quota, (place, ask.cost), decision, state))
+        loop {
+            let (first, planned) = self.planned()?;
+            let demands = self.demands(&planned);
+            let waiters = self.first_behind_waiters(has_come);
+            let answer = match waiters {
+                None => Store::take(&first.store, &demands, first.clock()).await,
+                Some(_) => Store::peek(&first.store, &demands, first.clock()).await,
+            };
+            if is_outdated(&answer, &demands) {
+                continue;
+            }
+            let decision = answer?;
+            let Some(place) = waiters else { return Ok(decision) };
+            let (ask, quota) = (&self.asks[place], &planned[place].quota);
+            let state = ask.core.snapshot_by(ask.key.as_slice(), first.clock()).await;
+            return Ok(ask.core.refuse_for_waiters(ask.key.as_slice(), quota, (place, ask.cost), decision, state));
+        }
     }
 
     /// What [`check_async`](Self::check_async) would answer if nobody waited; takes nothing.
@@ -151,8 +166,14 @@ impl<S: Store> All<S> {
     /// # Errors
     /// As [`check_async`](Self::check_async).
     pub async fn peek_async(&self) -> Result<Decision, Error> {
-        let (first, planned) = self.planned()?;
-        Ok(Store::peek(&first.store, &self.demands(&planned), first.clock()).await?)
+        loop {
+            let (first, planned) = self.planned()?;
+            let demands = self.demands(&planned);
+            let answer = Store::peek(&first.store, &demands, first.clock()).await;
+            if !is_outdated(&answer, &demands) {
+                return Ok(answer?);
+            }
+        }
     }
 
     /// The first part's limiter, and each part's quota, where the parts can be decided together.
@@ -169,6 +190,18 @@ impl<S: Store> All<S> {
             }
         }
         Ok((&first.core, planned))
+    }
+
+    /// An error where no waiting helps.
+    pub(crate) fn could_be_granted(&self) -> Result<(), Error> {
+        self.planned()?;
+        for (place, ask) in self.asks.iter().enumerate() {
+            let is_same = |other: &Ask<S>| Arc::ptr_eq(&other.core, &ask.core) && other.bytes() == ask.bytes();
+            if self.asks.iter().take(place).any(is_same) {
+                return Err(Error::DuplicateKey);
+            }
+        }
+        Ok(())
     }
 
     fn demands<'a>(&'a self, planned: &'a [Planned<'_>]) -> SmallVec<[Demand<'a>; 4]> {
@@ -229,8 +262,14 @@ impl<S: LocalStore> All<S> {
         if self.first_behind_waiters(false).is_some() {
             return self.blocking().check(); // denied at once, for their sake
         }
-        let (first, planned) = self.planned()?;
-        Ok(LocalStore::take(&first.store, &self.demands(&planned), first.clock())?)
+        loop {
+            let (first, planned) = self.planned()?;
+            let demands = self.demands(&planned);
+            let answer = LocalStore::take(&first.store, &demands, first.clock());
+            if !is_outdated(&answer, &demands) {
+                return Ok(answer?);
+            }
+        }
     }
 
     /// What [`check`](Self::check) would answer if nobody waited; takes nothing.

@@ -57,7 +57,10 @@ impl<S: Store> Blocking<'_, Limiter<S>> {
     /// # Errors
     /// As there.
     pub fn check_n(&self, key: impl Key, cost: u64) -> Result<Decision, Error> {
-        with_bytes(&key, |key| block_on(self.0.check_bytes(key, cost)))
+        with_bytes(&key, |key| match self.0.core().check_now(key, cost) {
+            Some(answer) => answer, // without a future
+            None => block_on(self.0.check_bytes(key, cost)),
+        })
     }
 
     /// See [`Limiter::take_up_to_async`].

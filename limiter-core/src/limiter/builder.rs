@@ -2,12 +2,12 @@
 
 use super::{
     Limiter,
-    core::{Core, Plan, Plans, Rule},
+    core::{Core, Plans, Rule},
+    heard::Heard,
 };
 use crate::{
     Clock, MemoryStore, Quota,
-    store::{Scope, Store},
-    sync::Mutex,
+    store::{Resets, Store},
     wait::{Queues, Sleep, ThreadTimer},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -148,7 +148,8 @@ impl<S: Store> LimiterBuilder<S> {
         self
     }
 
-    /// How many callers can wait at once, over all keys; 100,000 by default. One more is refused.
+    /// How many callers can wait at once, over all keys; 100,000 by default. One more is refused. Where the store is not in
+    /// this process, who is on the way to it counts as waiting.
     pub fn max_waiters(mut self, callers: usize) -> Self {
         self.max_waiters = callers;
         self
@@ -156,8 +157,11 @@ impl<S: Store> LimiterBuilder<S> {
 
     /// How many permits of a key can be held at once beside the quota, each until it is dropped; unbounded by default.
     ///
-    /// Counts the permits of [`acquire`](Limiter::acquire) in this process. A caller waits for a place as it waits for
+    /// Counts the permits of [`acquire`](Limiter::acquire), and the places of [`place`](Limiter::place) for who checks
+    /// rather than waits, in this process. A caller waits for a place as it waits for
     /// units, in the same line; where its timeout passes meanwhile it fails with [`Error::TimedOut`](crate::Error::TimedOut).
+    /// A place is held from the grant on: one granted to a future that is kept, but not polled any more, stays held until
+    /// that is polled or dropped.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -202,8 +206,9 @@ impl<S: Store> LimiterBuilder<S> {
             max_wait: self.max_wait,
             priority_step: self.priority_step,
             queues: Arc::new(Queues::new(self.max_waiters, self.buffer.saturating_add(self.jitter), self.at_once)),
-            plan: Plans::new(Plan { scope: Scope::new(name), rule: self.rule }),
-            heard: Mutex::default(),
+            plan: Plans::new(name, self.rule),
+            resets: Arc::new(Resets::new()),
+            heard: Heard::default(),
         }))
     }
 }

@@ -49,9 +49,14 @@ impl<S: Store> Limiter<S> {
         if let Some(answer) = self.0.check_now(key, cost) {
             return answer;
         }
-        match self.first_in_line(key, cost)? {
-            Ok(planned) => Ok(self.0.take_as(&planned, key, cost).await?),
-            Err(planned) => self.0.behind_waiters(planned, key, cost).await,
+        loop {
+            let answer = match self.first_in_line(key, cost)? {
+                Ok(planned) => self.0.take_as(&planned, key, cost).await,
+                Err(planned) => self.0.behind_waiters(planned, key, cost).await,
+            };
+            if let Some(answer) = answer {
+                return Ok(answer?);
+            }
         }
     }
 
@@ -73,9 +78,14 @@ impl<S: Store> Limiter<S> {
     }
 
     pub(super) async fn peek_bytes(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        match self.first_in_line(key, cost)? {
-            Ok(planned) => Ok(Store::peek(&self.0.store, &[planned.demand(key, cost)], self.0.clock()).await?),
-            Err(planned) => self.0.behind_waiters(planned, key, cost).await,
+        loop {
+            let answer = match self.first_in_line(key, cost)? {
+                Ok(planned) => self.0.peek_as(&planned, key, cost).await,
+                Err(planned) => self.0.behind_waiters(planned, key, cost).await,
+            };
+            if let Some(answer) = answer {
+                return Ok(answer?);
+            }
         }
     }
 
@@ -132,8 +142,11 @@ impl<S: Store> Limiter<S> {
         self.0.adjust(KeyBuf::of(&key).as_slice(), cost, Adjust::Refund { taken }).await
     }
 
-    /// Forgets a key: all its units are back, and its block is gone. A permit from before it is not to be refunded: it would
-    /// give back units that were taken since.
+    /// Forgets a key: all its units are back, and its block is gone.
+    ///
+    /// Nothing comes back of this limiter's permits from before it, or from while it was under way. What is
+    /// [refunded](Self::refund_async) by its instant, or by another process or limiter that shares the key, is to be from after
+    /// it: nobody else knows what was forgotten, and units that were taken since would be given back.
     ///
     /// # Errors
     /// [`Error::Store`].

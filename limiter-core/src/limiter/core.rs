@@ -1,14 +1,15 @@
 //! What the clones of a limiter share: the quota of each key, the store, the lines.
 
+use super::heard::{Asking, Heard, Known};
 use crate::{
     Clock, Decision, Error, KeyState, Quota, Timestamp,
-    error::StoreError,
-    store::{Adjust, Demand, LocalStore, Scope, Store},
+    error::{StoreError, StoreErrorKind},
+    store::{Adjust, Demand, Granted, LocalStore, Resets, Scope, Store, Term},
     sync::{
-        Mutex, MutexGuard, RwLock,
+        RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    wait::{Queues, Sleep},
+    wait::{Queues, Sleep, Task},
 };
 use std::{
     borrow::Cow,
@@ -17,12 +18,8 @@ use std::{
     hash::{BuildHasher, RandomState},
     ops::Deref,
     sync::{Arc, PoisonError},
-    task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
-
-/// How long a store's time is carried on by this machine's.
-const HEARD_LATELY: Duration = Duration::from_secs(60);
 
 pub(crate) struct Core<S: Store> {
     pub(crate) store: S,
@@ -34,23 +31,16 @@ pub(crate) struct Core<S: Store> {
     pub(crate) priority_step: Option<Duration>,
     pub(crate) queues: Arc<Queues>,
     pub(super) plan: Plans,
-    pub(super) heard: Mutex<Heard>,
-}
-
-/// The time of a store that is not in this process, as far as it has told.
-#[derive(Default)]
-pub(super) struct Heard {
-    /// Its time when it last answered.
-    last: Option<(Timestamp, Instant)>,
-    /// Whether it is being asked for it, and who waits for that.
-    is_asked: bool,
-    waiting: Vec<Waker>,
+    pub(super) resets: Arc<Resets>,
+    pub(super) heard: Heard,
 }
 
 /// Which quota each key is under, and the name their states are kept by.
 pub(crate) struct Plan {
-    pub(super) scope: Scope,
+    scope: Scope,
     pub(super) rule: Rule,
+    /// It ends when another plan is in force.
+    term: Term,
 }
 
 pub(super) type ByKey = dyn Fn(&[u8]) -> Quota + Send + Sync;
@@ -89,9 +79,27 @@ impl<S: Store> Core<S> {
             return None;
         }
         self.with_demand(key, cost, |demand| match fits(demand.quota, cost) {
-            Ok(()) => Some(self.take_now(demand)?.map_err(Error::from)),
+            Ok(()) => Some(self.take_now(demand)?.or_else(|error| self.take_again(demand, error))),
             Err(error) => Some(Err(error)),
         })
+    }
+
+    /// What is to be said of `demand`, for which a store in this process had but an error: where the quota was changed
+    /// meanwhile, the decision under the new one.
+    #[cold]
+    pub(crate) fn take_again(&self, demand: &Demand<'_>, error: StoreError) -> Result<Decision, Error> {
+        let (key, cost) = (demand.key, demand.cost);
+        let mut answer = Err(error);
+        let mut is_over = is_outdated(&answer, &[*demand]);
+        while is_over {
+            let planned = self.planned(key);
+            fits(&planned.quota, cost)?;
+            let demand = planned.demand(key, cost);
+            let Some(next) = self.take_now(&demand) else { break };
+            is_over = is_outdated(&next, &[demand]);
+            answer = next;
+        }
+        Ok(answer?)
     }
 
     /// Runs `ask` with the demand of `cost` units for `key`.
@@ -106,7 +114,7 @@ impl<S: Store> Core<S> {
                     &made
                 }
             };
-            ask(&Demand::new(&plan.scope, key, quota, cost))
+            ask(&Demand::new(&plan.scope, key, quota, cost).during(&plan.term))
         })
     }
 
@@ -132,7 +140,25 @@ impl<S: Store> Core<S> {
         }
         // Hashes of nothing under fresh random keys are random numbers.
         let random = RandomState::new().hash_one(()) >> 32;
-        self.jitter.mul_f64(random as f64 / f64::from(u32::MAX))
+        self.jitter.mul_f64(random as f64 / (f64::from(u32::MAX) + 1.0)) // below the whole, which may be all there is
+    }
+
+    /// The time that the first plan is in force.
+    pub(super) fn first_term(&self) -> &Term {
+        &self.plan.first.term
+    }
+
+    pub(super) fn first_scope(&self) -> &Scope {
+        &self.plan.first.scope
+    }
+
+    /// The quota of every key, where it is one and never was another.
+    #[inline]
+    pub(super) fn first_quota(&self) -> Option<&Quota> {
+        match (&self.plan.first.rule, self.plan.is_changed.load(Ordering::Acquire)) {
+            (Rule::One(quota), false) => Some(quota),
+            _ => None,
+        }
     }
 
     pub(crate) fn clock(&self) -> Option<&dyn Clock> {
@@ -145,20 +171,44 @@ impl<S: Store> Core<S> {
     }
 
     pub(crate) async fn take(&self, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
-        self.take_as(&self.planned(key), key, cost).await
+        loop {
+            if let Some(answer) = self.take_as(&self.planned(key), key, cost).await {
+                return answer;
+            }
+        }
     }
 
-    /// [`take`](Self::take) where the key's quota is known.
-    pub(super) async fn take_as(&self, planned: &Planned<'_>, key: &[u8], cost: u64) -> Result<Decision, StoreError> {
-        let decision = Store::take(&self.store, &[planned.demand(key, cost)], self.clock()).await?;
-        self.hear(decision.at());
-        Ok(decision)
+    /// [`take`](Self::take) where the key's quota is known; `None` where it was changed meanwhile.
+    pub(super) async fn take_as(
+        &self,
+        planned: &Planned<'_>,
+        key: &[u8],
+        cost: u64,
+    ) -> Option<Result<Decision, StoreError>> {
+        let demand = planned.demand(key, cost);
+        let answer = Store::take(&self.store, &[demand], self.clock()).await;
+        if is_outdated(&answer, &[demand]) {
+            return None;
+        }
+        Some(answer.inspect(|decision| self.hear(decision.at())))
+    }
+
+    /// The same without taking anything.
+    pub(super) async fn peek_as(
+        &self,
+        planned: &Planned<'_>,
+        key: &[u8],
+        cost: u64,
+    ) -> Option<Result<Decision, StoreError>> {
+        let demand = planned.demand(key, cost);
+        let answer = Store::peek(&self.store, &[demand], self.clock()).await;
+        (!is_outdated(&answer, &[demand])).then_some(answer)
     }
 
     /// Notes what time it is where the store is.
     fn hear(&self, now: Timestamp) {
         if !self.store.is_local() && self.clock.is_none() {
-            self.heard().last = Some((now, Instant::now()));
+            self.heard.note(now);
         }
     }
 
@@ -166,91 +216,121 @@ impl<S: Store> Core<S> {
         Store::now(&self.store, self.clock()).await
     }
 
+    /// Whether [`now`](Self::now) needs no call.
+    pub(crate) fn knows_time(&self) -> bool {
+        self.store.is_local() || self.clock.is_some()
+    }
+
     /// [`now`](Self::now), without a call to a store that has answered lately, and with one for all who ask at once: for
     /// deadlines, late by a round trip.
-    pub(crate) async fn roughly_now(&self) -> Result<Timestamp, StoreError> {
-        if self.store.is_local() || self.clock.is_some() {
+    pub(crate) async fn roughly_now(self: &Arc<Self>) -> Result<Timestamp, StoreError> {
+        if self.knows_time() {
             return self.now().await;
         }
-        loop {
-            if let Some(now) = self.time_heard() {
-                return Ok(now);
+        let question = match self.heard.known() {
+            Known::Now(now) => return Ok(now),
+            Known::Asked(question) => question,
+            Known::Unknown(question) => {
+                // In a task of its own: others wait for the answer too, whether or not this caller is polled again.
+                let (core, asked) = (Arc::clone(self), Arc::clone(&question));
+                Task::start(async move {
+                    let mut asking = Asking { heard: &core.heard, question: asked, answer: None };
+                    asking.answer = Some(core.now().await);
+                });
+                question
             }
-            if let Some(_asking) = self.begin_asking() {
-                let now = self.now().await?;
-                self.hear(now);
-                return Ok(now);
-            }
-            poll_fn(|cx| self.poll_heard(cx)).await;
-        }
-    }
-
-    fn time_heard(&self) -> Option<Timestamp> {
-        let (then, since) = self.heard().last?;
-        let elapsed = since.elapsed();
-        (elapsed < HEARD_LATELY).then(|| then.saturating_add(elapsed))
-    }
-
-    /// `None` where somebody asks already.
-    fn begin_asking(&self) -> Option<Asking<'_, S>> {
-        let was_asked = std::mem::replace(&mut self.heard().is_asked, true);
-        (!was_asked).then(|| Asking(self))
-    }
-
-    /// Ready once nobody is asking for the time any more.
-    fn poll_heard(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut heard = self.heard();
-        if !heard.is_asked {
-            return Poll::Ready(());
-        }
-        heard.waiting.push(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        };
+        poll_fn(|cx| question.poll(cx)).await
     }
 
     pub(crate) async fn snapshot(&self, key: &[u8]) -> Option<(KeyState, Timestamp)> {
-        Store::snapshot(&self.store, self.planned(key).demand(key, 0), self.clock()).await
+        self.snapshot_by(key, self.clock()).await
+    }
+
+    /// [`snapshot`](Self::snapshot) by the clock of another limiter.
+    pub(crate) async fn snapshot_by(&self, key: &[u8], clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
+        loop {
+            let planned = self.planned(key);
+            let demand = planned.demand(key, 0);
+            let state = Store::snapshot(&self.store, demand, clock).await;
+            if state.is_some() || demand.holds() {
+                return state;
+            }
+        }
     }
 
     pub(crate) async fn adjust(&self, key: &[u8], cost: u64, adjust: Adjust) -> Result<Decision, Error> {
-        let decision = Store::adjust(&self.store, self.planned(key).demand(key, cost), adjust, self.clock()).await?;
-        self.queues.nudge(key);
-        Ok(decision)
+        loop {
+            let planned = self.planned(key);
+            let demand = planned.demand(key, cost);
+            let answer = Store::adjust(&self.store, demand, adjust, self.clock()).await;
+            if !is_outdated(&answer, &[demand]) {
+                let decision = answer?;
+                self.queues.nudge(key);
+                return Ok(decision);
+            }
+        }
     }
 
     pub(crate) async fn reset(&self, key: &[u8]) -> Result<(), Error> {
+        let resetting = self.resets.begin(key);
         Store::reset(&self.store, &self.plan.get().scope, key).await?;
+        drop(resetting);
         self.queues.nudge(key);
         Ok(())
     }
 
-    /// How often the limiter was restarted: what was granted before knows nothing of what is in use now.
-    pub(crate) fn start(&self) -> u64 {
-        self.plan.with(|plan| plan.scope.start())
+    /// The count of resets and restarts: to be noted before units are asked for that may be given back.
+    #[inline]
+    pub(crate) fn resets(&self) -> u64 {
+        self.resets.count()
     }
 
-    /// [`adjust`](Self::adjust) for units granted when the limiter had been restarted `start` times.
+    /// [`adjust`](Self::adjust) for units asked for when [`resets`](Self::resets) was `since`: of what has been forgotten
+    /// since nothing is given back.
     pub(crate) async fn adjust_granted(
         &self,
-        start: u64,
+        since: u64,
         key: &[u8],
         cost: u64,
         adjust: Adjust,
     ) -> Result<Decision, Error> {
-        if self.start() == start {
-            return self.adjust(key, cost, adjust).await;
+        let granted = Granted { resets: &self.resets, since };
+        loop {
+            let planned = self.planned(key);
+            match adjust {
+                Adjust::Restamp { .. } if granted.is_forgotten(key) => {
+                    return self.adjust(key, cost, Adjust::Charge).await;
+                }
+                _ if granted.is_forgotten(key) => match self.peek_as(&planned, key, 0).await {
+                    Some(answer) => return Ok(answer?),
+                    None => continue,
+                },
+                _ => {}
+            }
+            let demand = planned.demand(key, cost).granted(&granted);
+            let answer = Store::adjust(&self.store, demand, adjust, self.clock()).await;
+            if !is_outdated(&answer, &[demand]) {
+                let decision = answer?;
+                self.queues.nudge(key);
+                return Ok(decision);
+            }
         }
-        Ok(Store::peek(&self.store, &[self.planned(key).demand(key, 0)], self.clock()).await?)
     }
 
-    /// The denial of a request that would overtake those who wait.
+    /// The denial of a request that would overtake those who wait; `None` where the quota was changed meanwhile.
     #[cold]
-    pub(super) async fn behind_waiters(&self, planned: Planned<'_>, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        let decision = Store::peek(&self.store, &[planned.demand(key, cost)], self.clock()).await?;
-        Ok(self.refuse_for_waiters(key, &planned.quota, (0, cost), decision, self.snapshot(key).await))
+    pub(super) async fn behind_waiters(
+        &self,
+        planned: Planned<'_>,
+        key: &[u8],
+        cost: u64,
+    ) -> Option<Result<Decision, StoreError>> {
+        let decision = match self.peek_as(&planned, key, cost).await? {
+            Ok(decision) => decision,
+            error => return Some(error),
+        };
+        Some(Ok(self.refuse_for_waiters(key, &planned.quota, (0, cost), decision, self.snapshot(key).await)))
     }
 
     /// Turns what a peek found into the denial of demand `place`, of `cost` units, for the sake of those who wait.
@@ -277,21 +357,9 @@ impl<S: LocalStore> Core<S> {
     pub(super) fn check_here(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
         self.with_demand(key, cost, |demand| {
             fits(demand.quota, cost)?;
-            Ok(self.store.take(std::slice::from_ref(demand), self.clock())?)
+            let answer = self.store.take(std::slice::from_ref(demand), self.clock());
+            answer.or_else(|error| self.take_again(demand, error))
         })
-    }
-}
-
-/// Somebody who asks the store for its time; others wait for the answer, or ask themselves where it is given up.
-struct Asking<'a, S: Store>(&'a Core<S>);
-
-impl<S: Store> Drop for Asking<'_, S> {
-    fn drop(&mut self) {
-        let mut heard = self.0.heard();
-        heard.is_asked = false;
-        let waiting = std::mem::take(&mut heard.waiting);
-        drop(heard);
-        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -304,9 +372,15 @@ impl Rule {
     }
 }
 
+impl Plan {
+    fn new(scope: Scope, rule: Rule) -> Arc<Self> {
+        Arc::new(Self { scope, rule, term: Term::new() })
+    }
+}
+
 impl Plans {
-    pub(super) fn new(plan: Plan) -> Self {
-        let first = Arc::new(plan);
+    pub(super) fn new(name: impl Into<Box<str>>, rule: Rule) -> Self {
+        let first = Plan::new(Scope::new(name), rule);
         Self { changed: RwLock::new(Arc::clone(&first)), first, is_changed: AtomicBool::new(false) }
     }
 
@@ -314,11 +388,26 @@ impl Plans {
         if self.is_changed.load(Ordering::Acquire) { self.newest() } else { Arc::clone(&self.first) }
     }
 
+    /// Puts another rule in place of the one there is.
+    pub(super) fn change(&self, rule: Rule) {
+        self.replace(|plan| Plan::new(plan.scope.clone(), rule));
+    }
+
+    /// The same with states of its own. What was granted before is forgotten.
+    pub(super) fn restart(&self, rule: Rule, resets: &Resets) {
+        self.replace(|plan| {
+            resets.forget_all();
+            Plan::new(plan.scope.next(), rule)
+        });
+    }
+
     /// Puts another plan in place of the one there is, as a whole: of two changes at once neither undoes the other.
-    pub(super) fn change(&self, make: impl FnOnce(&Plan) -> Plan) {
+    fn replace(&self, make: impl FnOnce(&Plan) -> Arc<Plan>) {
         let mut plan = self.changed.write().unwrap_or_else(PoisonError::into_inner);
-        *plan = Arc::new(make(&plan));
+        // Who finds this set waits for the lock; before anybody sees the new plan, the old one has ended for all.
         self.is_changed.store(true, Ordering::Release);
+        plan.term.end();
+        *plan = make(&plan);
     }
 
     pub(super) fn name(&self) -> &str {
@@ -356,8 +445,14 @@ impl Deref for Held<'_> {
 
 impl Planned<'_> {
     pub(crate) fn demand<'a>(&'a self, key: &'a [u8], cost: u64) -> Demand<'a> {
-        Demand::new(&self.plan.scope, key, &self.quota, cost)
+        Demand::new(&self.plan.scope, key, &self.quota, cost).during(&self.plan.term)
     }
+}
+
+/// Whether a store answered that what `demands` rest on has changed: they are to be made anew.
+#[inline]
+pub(super) fn is_outdated(answer: &Result<Decision, StoreError>, demands: &[Demand<'_>]) -> bool {
+    matches!(answer, Err(error) if error.kind() == StoreErrorKind::Outdated) && !demands.iter().all(Demand::holds)
 }
 
 /// The error of a cost that `quota` can never hold.

@@ -161,8 +161,11 @@ impl<S: LocalStore> Limiter<S> {
         self.blocking().refund(key, cost, taken)
     }
 
-    /// Forgets a key: all its units are back, and its block is gone. A permit from before it is not to be refunded: it would
-    /// give back units that were taken since.
+    /// Forgets a key: all its units are back, and its block is gone.
+    ///
+    /// Nothing comes back of this limiter's permits from before it, or from while it was under way. What is
+    /// [refunded](Self::refund) by its instant, or by another process or limiter that shares the key, is to be from after
+    /// it: nobody else knows what was forgotten, and units that were taken since would be given back.
     ///
     /// ```
     /// use limiter_core::Limiter;

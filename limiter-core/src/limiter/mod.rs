@@ -5,20 +5,23 @@ mod blocking;
 mod builder;
 mod calls;
 mod core;
+mod heard;
 mod local;
+mod one_key;
 
 pub use all::{All, Ask};
 pub use blocking::Blocking;
 pub use builder::LimiterBuilder;
 pub(crate) use core::{Core, fits, never_fits};
+pub use one_key::KeyLimiter;
 
 use crate::{
     Error, Key, MemoryStore, Quota, QuotaError,
     key::{KeyBuf, with_bytes},
     store::{Adjust, Store},
-    wait::{Acquire, Permit},
+    wait::{Acquire, Permit, Place, Slots},
 };
-use core::{Plan, Rule};
+use core::Rule;
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 /// A quota over a store: asks, waits and gives back, for any number of keys. Clones share everything.
@@ -30,6 +33,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 /// | [`blocking`](Self::blocking)`().check(..)` | no | every store, from code without a runtime |
 /// | [`acquire`](Self::acquire)`(..).await` | until the units are there | every store |
 /// | [`acquire`](Self::acquire)`(..).blocking()` | until the units are there | every store, without a runtime |
+/// | [`for_key`](Self::for_key)`(..).acquire().await` | until the units are there | one key, over and over: the quickest |
 /// | [`reserve`](Self::reserve) | no: it says how long to wait | every store |
 /// | [`all`](Self::all)`(..).check()` | no | several keys, also of several limiters, all or nothing |
 /// | [`all`](Self::all)`(..).acquire().await` | until all units are there | the same |
@@ -106,7 +110,9 @@ impl Limiter {
     /// `rule` is asked at every decision and should be quick: look a quota up, do not build one. When its answer for a
     /// key changes, the key's units in use stay in use, as with [`set_quota`](Self::set_quota): at most to full, and
     /// parts of a unit rounded up, at every change. A rule that goes to and fro between a smaller and a larger quota
-    /// therefore forgets, each time, what the smaller one has no room for; let its answer for a key change rarely.
+    /// therefore forgets, each time, what the smaller one has no room for; let its answer for a key change rarely. To calls
+    /// under way on other threads a new answer may come late, which is such a change to and fro: a rule that is replaced
+    /// by [`set_rule`](Limiter::set_rule) makes none.
     ///
     /// ```
     /// use limiter_core::{Key, Limiter, Quota};
@@ -149,7 +155,8 @@ impl Limiter {
 impl<S: Store> Limiter<S> {
     /// Takes one unit, and waits for it where it must: await the request, or call [`blocking`](Acquire::blocking).
     ///
-    /// First come, first served on each key, whatever the costs; waiting on one key never delays another.
+    /// First come, first served on each key, whatever the costs; waiting on one key never delays another. Neither the
+    /// request nor its permit borrows anything, so both can go into spawned tasks (elsewhere: `acquire_owned`).
     ///
     /// ```
     /// use limiter_core::{Error, Limiter};
@@ -204,12 +211,12 @@ impl<S: Store> Limiter<S> {
     }
 
     async fn reserve_bytes(&self, key: &[u8], cost: u64) -> Result<(Permit<S>, Duration), Error> {
-        let quota = self.0.quota(key);
+        let (quota, since) = (self.0.quota(key), self.0.resets());
         fits(&quota, cost)?;
         let decision = self.0.adjust(key, cost, Adjust::Reserve).await?;
         if decision.allowed() {
             let wait = decision.at().saturating_since(self.0.now().await?);
-            return Ok((Permit::new(Arc::clone(&self.0), KeyBuf::of(key), cost, decision, None), wait));
+            return Ok((Permit::new(Arc::clone(&self.0), KeyBuf::of(key), cost, decision, None, since), wait));
         }
         let needed = decision.retry_after().ok_or_else(|| never_fits(&quota, cost))?;
         Err(Error::WaitTooLong { needed, allowed: quota.reach().min(needed.saturating_sub(Duration::from_micros(1))) })
@@ -238,13 +245,15 @@ impl<S: Store> Limiter<S> {
     /// Puts every key under another quota, from now on, in this process.
     ///
     /// What is in use stays in use: at its next decision each key's new rates are charged with the units in use under
-    /// the old rate of the same period, else with the most in use under any, at most to full: of units reserved ahead,
-    /// what goes beyond is not counted. Nothing comes back of a permit from before the change, as what it still holds is
-    /// not known any more. Who waits goes on waiting, by the new quota.
+    /// the old rate of the same period, else with the most in use under any, at most to full. That goes for units
+    /// [reserved](Self::reserve) for later too; they are used at the instants that were told, on top of what the new quota
+    /// grants by then. Nothing comes back of a permit from before the change, as what it still holds is not known any more.
+    /// Who waits goes on waiting, by the new quota.
     ///
-    /// A call that is under way at that instant on another thread may still be decided under the old quota, after one
-    /// under the new: for its key that is a change back and forth. Where the quota grew, what was in use beyond the
-    /// old one's capacity is then forgotten.
+    /// A call that is under way at that instant on another thread is decided under the quota that its key is under by then:
+    /// once a key has changed, nothing in this limiter changes it back. Other processes, and other limiters of this name,
+    /// go on under theirs until they are told too; until then their keys go to and fro, and what the smaller quota has no
+    /// room for is forgotten.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -260,20 +269,20 @@ impl<S: Store> Limiter<S> {
     /// # }
     /// ```
     pub fn set_quota(&self, quota: Quota) {
-        self.0.plan.change(|plan| Plan { scope: plan.scope.clone(), rule: Rule::One(quota) });
+        self.0.plan.change(Rule::One(quota));
         self.0.queues.nudge_all();
     }
 
     /// Gives each key its quota by another rule from now on, in this process; see [`by_key`](Limiter::by_key) for rules,
     /// and [`set_quota`](Self::set_quota) for what becomes of the units in use.
     pub fn set_rule(&self, rule: impl Fn(&[u8]) -> Quota + Send + Sync + 'static) {
-        self.0.plan.change(|plan| Plan { scope: plan.scope.clone(), rule: Rule::ByKey(Arc::new(rule)) });
+        self.0.plan.change(Rule::ByKey(Arc::new(rule)));
         self.0.queues.nudge_all();
     }
 
     /// Puts every key under another quota with nothing in use and no block; see [`set_quota`](Self::set_quota).
     pub fn restart(&self, quota: Quota) {
-        self.0.plan.change(|plan| Plan { scope: plan.scope.next(), rule: Rule::One(quota) });
+        self.0.plan.restart(Rule::One(quota), &self.0.resets);
         self.0.queues.nudge_all();
     }
 
@@ -293,6 +302,39 @@ impl<S: Store> Limiter<S> {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.queues.waiting()
+    }
+
+    /// How many permits and places of a key can be held at once; see [`at_once`](LimiterBuilder::at_once). `None` where
+    /// that is not bounded.
+    #[must_use]
+    pub fn at_once(&self) -> Option<usize> {
+        self.0.queues.slots().map(Slots::most)
+    }
+
+    /// A place among those of `key` that can be held [at once](LimiterBuilder::at_once), for who checks rather than
+    /// [acquires](Self::acquire), whose permits have theirs. It takes no units, and never waits; where the limiter sets
+    /// no bound there is always one, and no allocation.
+    ///
+    /// ```
+    /// use limiter_core::{Error, Limiter};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder("100/s".parse()?).at_once(1).build();
+    /// let at_work = limiter.place("ada")?;
+    /// assert!(limiter.check("ada")?.allowed()); // units are another matter
+    /// assert!(matches!(limiter.place("ada"), Err(Error::TooManyAtOnce { most: 1, .. })));
+    /// drop(at_work);
+    /// assert!(limiter.place("ada").is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TooManyAtOnce`].
+    pub fn place(&self, key: impl Key) -> Result<Place, Error> {
+        let Some(most) = self.at_once() else { return Ok(Place::new(None)) };
+        let slot = with_bytes(&key, |key| self.0.queues.enter(key));
+        slot.map(Place::new).map_err(|_| Error::TooManyAtOnce { most, part: None })
     }
 
     /// Lets those who wait finish, and nobody wait any more; ends when the last of them has gone.
@@ -316,7 +358,8 @@ impl<S: Store> Limiter<S> {
         std::future::poll_fn(|cx| self.0.queues.poll_idle(cx)).await;
     }
 
-    /// Fails those who wait with [`Error::Closed`], and lets nobody wait any more.
+    /// Fails those who wait with [`Error::Closed`], and lets nobody wait any more. Who waits for a key of another limiter
+    /// too, and stands in that one's line, fails when it next asks.
     pub fn close_now(&self) {
         self.0.queues.close();
         self.0.queues.fail_all();

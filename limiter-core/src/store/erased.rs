@@ -1,6 +1,6 @@
 //! A store chosen at run time.
 
-use super::{Adjust, Demand, Scope, Store};
+use super::{Adjust, Demand, Grant, Place, Scope, Store};
 use crate::{Clock, Decision, KeyState, StoreError, Timestamp};
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -49,6 +49,8 @@ trait Erased: Send + Sync {
     fn is_same(&self, other: &dyn Any) -> bool;
     fn is_local(&self) -> bool;
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>>;
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place>;
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant>;
     fn snapshot<'a>(
         &'a self,
         demand: Demand<'a>,
@@ -122,6 +124,14 @@ impl<S: Store> Erased for S {
         Store::take_now(self, demands, clock)
     }
 
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+        Store::place(self, scope, key)
+    }
+
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+        Store::grant_now(self, demand, clock)
+    }
+
     fn snapshot<'a>(
         &'a self,
         demand: Demand<'a>,
@@ -174,6 +184,14 @@ impl Store for DynStore {
 
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
         self.0.take_now(demands, clock)
+    }
+
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+        self.0.place(scope, key)
+    }
+
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+        self.0.grant_now(demand, clock)
     }
 
     async fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {

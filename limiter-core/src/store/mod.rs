@@ -2,16 +2,19 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod background;
+mod basis;
 #[cfg(any(all(feature = "shared", target_os = "linux"), feature = "sqlite"))]
 mod boot_clock;
 mod demand;
 mod erased;
 mod memory;
 mod open;
+mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+mod resets;
 #[cfg(all(feature = "shared", target_os = "linux"))]
 mod shared;
 #[cfg(feature = "sqlite")]
@@ -19,13 +22,18 @@ mod sqlite;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod stored_key;
 
+pub use basis::Basis;
+pub(crate) use basis::{Granted, Term};
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
 pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
+#[doc(hidden)]
+pub use place::{Grant, Place};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresStore, PostgresStoreBuilder};
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreBuilder, RedisWarning};
+pub(crate) use resets::Resets;
 #[cfg(all(feature = "shared", target_os = "linux"))]
 pub use shared::{SharedStore, SharedStoreBuilder, SharedUsage};
 #[cfg(feature = "sqlite")]
@@ -46,6 +54,10 @@ pub(crate) const MOST_DEMANDS: usize = 64;
 /// * **Reading is free.** Denials and peeks write nothing, but for two things that a denied take writes, so that the wait
 ///   it tells holds: the pull back that `decide` tells of, and a change of the quota, with the units in use carried over.
 ///   Peeks, takes of a cost of 0 and those that can never fit see a change and leave it to others; any adjustment writes it.
+/// * **Late calls.** Inside its step a store asks whether the demand still [holds](Basis): before it carries a state over to
+///   another quota, and before any adjustment. Where it does not, nothing is done, and the answer is an error of kind
+///   [`Outdated`](crate::StoreErrorKind::Outdated), or no snapshot; the limiter asks again. A store that does not ask
+///   may forget units at the instant of a change.
 /// * **Time is the store's.** It reads its own time inside the atomic step, after any lock. A `clock` handed to a call
 ///   takes that place for the call.
 /// * **Nothing live is lost.** Idle keys vanish by themselves, never while they still limit anything.
@@ -130,6 +142,22 @@ pub trait Store: Clone + Send + Sync + 'static {
         None
     }
 
+    /// Where this store expects a key, where [`grant_now`](Self::grant_now) may then be quicker than
+    /// [`take_now`](Self::take_now).
+    #[doc(hidden)]
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+        let _ = (scope, key);
+        None
+    }
+
+    /// Takes a demand's units, more than none and at most its quota's capacity, by the shortest way; `None`, with nothing
+    /// done, where they are not there or that way is not open.
+    #[doc(hidden)]
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+        let _ = (demand, clock);
+        None
+    }
+
     /// The state of the demand's key and the store's time, to tell waiters how long it will be; `None` where the
     /// store cannot say.
     fn snapshot(
@@ -201,6 +229,9 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///             return Err(StoreError::new(StoreErrorKind::DuplicateKey));
 ///         }
 ///         let mut keys = self.lock();
+///         if !demands.iter().all(Demand::holds) {
+///             return Err(StoreError::new(StoreErrorKind::Outdated)); // the quota has changed meanwhile
+///         }
 ///         let now = self.time(clock); // after the lock
 ///         let mut states: Vec<KeyState> = demands.iter().map(|demand| load(&keys, demand, now)).collect();
 ///         let mut views: Vec<View<'_>> = demands
@@ -231,6 +262,9 @@ pub trait Store: Clone + Send + Sync + 'static {
 ///
 ///     fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
 ///         let mut keys = self.lock();
+///         if !demand.holds() {
+///             return Err(StoreError::new(StoreErrorKind::Outdated));
+///         }
 ///         let now = self.time(clock);
 ///         let mut state = load(&keys, &demand, now);
 ///         let decision = state.adjust(demand.quota, now, demand.cost, adjust);
@@ -324,6 +358,20 @@ pub trait LocalStore: Clone + Send + Sync + 'static {
     /// See [`Store::is_same`].
     fn is_same(&self, other: &Self) -> bool;
 
+    /// See [`Store::place`].
+    #[doc(hidden)]
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+        let _ = (scope, key);
+        None
+    }
+
+    /// See [`Store::grant_now`].
+    #[doc(hidden)]
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+        let _ = (demand, clock);
+        None
+    }
+
     /// See [`Store::snapshot`].
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)>;
 }
@@ -369,6 +417,15 @@ impl<S: LocalStore> Store for S {
     #[inline]
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>> {
         Some(LocalStore::take(self, demands, clock))
+    }
+
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+        LocalStore::place(self, scope, key)
+    }
+
+    #[inline(always)]
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+        LocalStore::grant_now(self, demand, clock)
     }
 
     async fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {

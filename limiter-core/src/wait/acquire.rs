@@ -19,7 +19,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A request for units that waits for them: awaited, or [`blocking`](Self::blocking). Made by [`Limiter::acquire`].
@@ -128,7 +128,15 @@ impl<S: Store> Future for AcquireFuture<S> {
             // Written where the caller wants it, without a stop on the way: it is most of what this costs.
             match asked.taken {
                 Some(Ok(decision)) if decision.allowed() => {
-                    return Poll::Ready(Ok(Permit::new(request.core, request.key, request.cost, decision, asked.slot)));
+                    let Acquire { cost, .. } = request;
+                    return Poll::Ready(Ok(Permit::new(
+                        request.core,
+                        request.key,
+                        cost,
+                        decision,
+                        asked.slot,
+                        asked.since,
+                    )));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(error)),
                 refused => {
@@ -162,6 +170,8 @@ struct AtOnce {
     slot: Option<Slot>,
     /// The nudges of the key before that.
     nudged: u64,
+    /// The limiter's count of resets before that.
+    since: u64,
 }
 
 /// How a request came to have to wait.
@@ -180,13 +190,9 @@ impl Refused {
     }
 }
 
-/// Frees a place that no units were found for; the nudge it makes, which is nobody else's. Somebody may have found no
-/// place because of this one: it cannot go quietly.
+/// Frees a place that no units were found for; the nudges that makes, which are nobody else's.
 fn leave(slot: Option<Slot>) -> u64 {
-    slot.map_or(0, |slot| {
-        drop(slot);
-        1
-    })
+    slot.map_or(0, |slot| u64::from(slot.leave()))
 }
 
 impl<S: Store> Acquire<S> {
@@ -194,18 +200,18 @@ impl<S: Store> Acquire<S> {
     #[inline(always)]
     fn at_once(&self) -> AtOnce {
         let (key, queues) = (self.key.as_slice(), &self.core.queues);
-        let nudged = queues.nudged(key);
+        let (nudged, since) = (queues.nudged(key), self.core.resets());
         if queues.is_closed() {
-            return AtOnce { taken: Some(Err(Error::Closed)), slot: None, nudged };
+            return AtOnce { taken: Some(Err(Error::Closed)), slot: None, nudged, since };
         }
         let asks_now = !self.asks_in_line() && (self.cost == 0 || !queues.has(key));
         let slot = if asks_now { self.enter() } else { Err(NoSlot) };
         let taken = self.core.with_demand(key, self.cost, |demand| match (fits(demand.quota, self.cost), &slot) {
             (Err(error), _) => Some(Err(error)),
             (Ok(()), Err(NoSlot)) => None,
-            (Ok(()), Ok(_)) => Some(self.core.take_now(demand)?.map_err(Error::from)),
+            (Ok(()), Ok(_)) => Some(self.core.take_now(demand)?.or_else(|error| self.core.take_again(demand, error))),
         });
-        AtOnce { taken, slot: slot.unwrap_or(None), nudged }
+        AtOnce { taken, slot: slot.unwrap_or(None), nudged, since }
     }
 
     /// Whether the store is to be asked from the line: one of a key and process talks to a store that is not in this one.
@@ -218,6 +224,7 @@ impl<S: Store> Acquire<S> {
     async fn in_line(self, refused: Refused) -> Result<Permit<S>, Error> {
         let (core, key) = (&self.core, Arc::<[u8]>::from(self.key.as_slice()));
         let (mut asked, mut seen, mut tries) = (None, None, 0);
+        let began = Instant::now();
         if self.asks_in_line() {
             // Not each of many who come at once asks for a snapshot: the driver does, for all of them.
             seen = Some(Seen { version: 0, state: None, last: true });
@@ -232,16 +239,18 @@ impl<S: Store> Acquire<S> {
                 nudged = core.queues.nudged(&key);
                 first_wait = Some(Duration::ZERO);
                 if let Ok(slot) = self.enter() {
+                    let since = core.resets();
                     let decision = core.take(&key, self.cost).await?;
                     if decision.allowed() {
                         let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
-                        return Ok(Permit::new(self.core, self.key, self.cost, decision, slot).after(waited));
+                        return Ok(Permit::new(self.core, self.key, self.cost, decision, slot, since).after(waited));
                     }
                     nudged += leave(slot);
                     first_wait = Some(self.wait_of(&decision, *asked.get_or_insert(decision.at()))?);
                 }
             }
-            if asked.is_none() && (self.timeout.is_some() || core.priority_step.is_some()) {
+            let needs_time = self.timeout.is_some() || core.priority_step.is_some();
+            if asked.is_none() && (needs_time || core.knows_time()) {
                 asked = Some(core.roughly_now().await?);
             }
             let rank = self.rank(asked.unwrap_or(Timestamp::MIN));
@@ -271,10 +280,14 @@ impl<S: Store> Acquire<S> {
                 Join::Refused(error) => return Err(error),
             };
             let place = Place { core, key: &key, line, waiter };
-            let Granted { decision, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
+            let Granted { decision, since, slot } = std::future::poll_fn(|cx| place.waiter.poll(cx)).await?;
+            let waited = match asked {
+                _ if !place.line.is_refused() => Duration::ZERO, // a round trip is no wait
+                Some(asked) => decision.at().saturating_since(asked),
+                None => began.elapsed(), // by this machine's time: the store was not asked for its own
+            };
             drop(place);
-            let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
-            return Ok(Permit::new(self.core, self.key, self.cost, decision, slot).after(waited));
+            return Ok(Permit::new(self.core, self.key, self.cost, decision, slot, since).after(waited));
         }
     }
 
@@ -315,12 +328,12 @@ impl<S: Store> Drop for Place<'_, S> {
         match self.waiter.go() {
             Gone::Finished => {}
             Gone::Waiting => self.line.leave(&self.core.queues, &self.waiter),
-            Gone::Granted { taken, slot } => {
+            Gone::Granted(Granted { decision, since, slot }) => {
                 drop(slot);
                 let (core, key, cost) = (Arc::clone(self.core), Arc::clone(self.key), self.waiter.cost);
                 // Whoever drops us may be inside anything; the store's future runs on by itself.
                 Task::start(async move {
-                    driver::give_back(&core, &key, cost, taken).await;
+                    driver::give_back(&core, &key, cost, decision.at(), since).await;
                 });
             }
         }

@@ -2,14 +2,17 @@
 
 use super::{
     Permit,
+    driver::panicked,
     queue::{Counted, Queues},
+    sleep::Nap,
     slots::Slot,
     task::Task,
     turns::{Standing, Turn},
+    waiter::wake,
 };
 use crate::{
     All, Error, Timestamp,
-    limiter::never_fits,
+    limiter::{Core, never_fits},
     store::Store,
     sync::{Mutex, MutexGuard},
 };
@@ -87,11 +90,8 @@ impl<S: Store> Future for AcquireAllFuture<S> {
                 Stage::Start(request) => {
                     let desk =
                         Arc::new(Desk(Mutex::new(Paper { answer: None, reader: None, waiting: None, gone: false })));
-                    let errand = Arc::clone(&desk);
-                    Task::start(async move {
-                        let answer = request.in_line(&errand).await;
-                        errand.put(answer);
-                    });
+                    let (at, errand) = (Arc::clone(&desk), Errand(Some(Arc::clone(&desk))));
+                    Task::start(async move { errand.end(request.in_line(&at).await) });
                     this.0 = Stage::Waiting(Reader(desk));
                 }
                 Stage::Waiting(reader) => {
@@ -115,6 +115,7 @@ impl<S: Store> AcquireAll<S> {
         if asks.iter().any(|ask| ask.core().queues.is_closed()) {
             return Err(Error::Closed);
         }
+        self.all.could_be_granted()?;
         if let Some(ahead) = self.all.first_behind_turns() {
             asked = self.asked(asked).await?;
             place = Some(Place::join(&self.all, ahead)?);
@@ -123,13 +124,16 @@ impl<S: Store> AcquireAll<S> {
             if let Some(place) = &place {
                 self.come_first(place, &mut asked, desk).await?;
             }
+            if asks.iter().any(|ask| ask.core().queues.has_failed()) {
+                return Err(Error::Closed);
+            }
             let slots = match self.enter() {
                 Ok(slots) => slots,
                 Err(full) => {
                     asked = self.asked(asked).await?;
                     match &place {
                         Some(place) if place.at == full => {
-                            let left = self.left(asked, place).await?;
+                            let left = self.left(asked).await?;
                             if left == Some(Duration::ZERO) {
                                 return Err(Error::TimedOut { waited: self.timeout.unwrap_or_default() });
                             }
@@ -143,22 +147,15 @@ impl<S: Store> AcquireAll<S> {
                     continue;
                 }
             };
+            let since: Vec<u64> = asks.iter().map(|ask| ask.core().resets()).collect();
             let decision = self.all.take(place.is_some()).await?;
             if decision.allowed() {
                 let waited = decision.at().saturating_since(asked.unwrap_or(decision.at()));
-                let permits = asks
-                    .iter()
-                    .zip(slots)
-                    .filter_map(|(ask, slot)| Some(ask.permit(&decision)?.holding(slot).after(waited)));
+                let parts = asks.iter().zip(slots).zip(since);
+                let permits = parts.map(|((ask, slot), since)| ask.granted(&decision, slot, since).after(waited));
                 return Ok(permits.collect());
             }
-            for (at, slot) in slots.into_iter().enumerate() {
-                // Whoever found no place because of this one must hear of it; that is nobody in the line it is first in.
-                match &place {
-                    Some(place) if place.at == at => slot.into_iter().for_each(Slot::leave_quietly),
-                    _ => drop(slot),
-                }
-            }
+            drop(slots);
             let denied = decision.denied().max_by_key(|&at| decision.part(at).retry_after()).unwrap_or(0);
             let Some(ask) = asks.get(denied) else { return Err(Error::NothingAsked) };
             let wait = decision.retry_after().ok_or_else(|| never_fits(&ask.quota(), ask.units()))?;
@@ -195,7 +192,7 @@ impl<S: Store> AcquireAll<S> {
         *asked = self.asked(*asked).await?;
         let ask = &self.all.asks()[place.at];
         if let (Some(since), Some(allowed)) = (*asked, self.timeout)
-            && let Some(state) = ask.core().snapshot(&place.key).await
+            && let Some(state) = ask.core().snapshot_by(&place.key, self.first().clock()).await
         {
             let queues = &ask.core().queues;
             let expected = queues.turn_expected(&place.key, Some(&place.turn), &ask.quota(), ask.units(), state);
@@ -204,17 +201,17 @@ impl<S: Store> AcquireAll<S> {
             }
         }
         while !place.is_first() {
-            let left = self.left(*asked, place).await?;
+            let left = self.left(*asked).await?;
             if let Some((Duration::ZERO, allowed)) = left.zip(self.timeout) {
                 let needed = allowed.saturating_add(Duration::from_micros(1)); // at least
                 return Err(Error::WaitTooLong { needed, allowed });
             }
-            let mut sleep = left.map(|left| ask.core().sleep.sleep(left));
+            let mut sleep = left.map(|left| Nap::new(&*self.first().sleep, left));
             poll_fn(|cx| {
                 if place.is_over(desk, cx) || place.standing(cx) != Standing::Behind {
                     return Poll::Ready(());
                 }
-                sleep.as_mut().map_or(Poll::Pending, |sleep| sleep.as_mut().poll(cx))
+                sleep.as_mut().map_or(Poll::Pending, |sleep| Pin::new(sleep).poll(cx))
             })
             .await;
             place.check(desk)?;
@@ -224,12 +221,12 @@ impl<S: Store> AcquireAll<S> {
 
     /// Sleeps for `wait`, for ever where it is not told, or until the key of `place` changes.
     async fn pause(&self, place: &Place<'_, S>, wait: Option<Duration>, desk: &Desk<S>) -> Result<(), Error> {
-        let mut sleep = wait.map(|wait| self.all.asks()[place.at].core().sleep.sleep(wait));
+        let mut sleep = wait.map(|wait| Nap::new(&*self.first().sleep, wait));
         poll_fn(|cx| {
             if place.is_over(desk, cx) || place.standing(cx) == Standing::Changed {
                 return Poll::Ready(());
             }
-            sleep.as_mut().map_or(Poll::Pending, |sleep| sleep.as_mut().poll(cx))
+            sleep.as_mut().map_or(Poll::Pending, |sleep| Pin::new(sleep).poll(cx))
         })
         .await;
         place.check(desk)
@@ -244,18 +241,23 @@ impl<S: Store> AcquireAll<S> {
         self.all.asks().iter().enumerate().map(enter).collect()
     }
 
+    /// Whose clock and timer all is decided by; there is one, else nothing could be granted.
+    fn first(&self) -> &Arc<Core<S>> {
+        self.all.asks()[0].core()
+    }
+
     /// When it was asked, where that is needed.
     async fn asked(&self, known: Option<Timestamp>) -> Result<Option<Timestamp>, Error> {
-        match (known, self.all.asks().first()) {
-            (None, Some(first)) if self.timeout.is_some() => Ok(Some(first.core().roughly_now().await?)),
+        match known {
+            None if self.timeout.is_some() => Ok(Some(self.first().roughly_now().await?)),
             _ => Ok(known),
         }
     }
 
     /// The time left to wait for others; `None` without a bound.
-    async fn left(&self, asked: Option<Timestamp>, place: &Place<'_, S>) -> Result<Option<Duration>, Error> {
+    async fn left(&self, asked: Option<Timestamp>) -> Result<Option<Duration>, Error> {
         let (Some(asked), Some(allowed)) = (asked, self.timeout) else { return Ok(None) };
-        let now = self.all.asks()[place.at].core().roughly_now().await?;
+        let now = self.first().roughly_now().await?;
         Ok(Some(allowed.saturating_sub(now.saturating_since(asked))))
     }
 }
@@ -343,17 +345,37 @@ impl<S: Store> Desk<S> {
         paper.answer = Some(answer);
         let reader = paper.reader.take();
         drop(paper);
-        reader.into_iter().for_each(Waker::wake);
+        reader.into_iter().for_each(wake);
     }
 
     fn poll(&self, cx: &Context<'_>) -> Poll<Answer<S>> {
+        let _replaced; // dropped after the lock, as whatever that drops may be waited for here
         let mut paper = self.lock();
         match paper.answer.take() {
             Some(answer) => Poll::Ready(answer),
             None => {
-                paper.reader = Some(cx.waker().clone());
+                _replaced = paper.reader.replace(cx.waker().clone());
                 Poll::Pending
             }
+        }
+    }
+}
+
+/// The desk, for who is to leave the answer there: it finds one also where that panics.
+struct Errand<S: Store>(Option<Arc<Desk<S>>>);
+
+impl<S: Store> Errand<S> {
+    fn end(mut self, answer: Answer<S>) {
+        if let Some(desk) = self.0.take() {
+            desk.put(answer);
+        }
+    }
+}
+
+impl<S: Store> Drop for Errand<S> {
+    fn drop(&mut self) {
+        if let Some(desk) = self.0.take() {
+            desk.put(Err(panicked().into()));
         }
     }
 }
@@ -371,7 +393,7 @@ impl<S: Store> Drop for Reader<S> {
         paper.gone = true;
         let (waiting, answer) = (paper.waiting.take(), paper.answer.take());
         drop(paper);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_iter().for_each(wake);
         answer.into_iter().for_each(give_back);
     }
 }

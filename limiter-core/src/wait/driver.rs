@@ -1,9 +1,9 @@
 //! Serves one key's line, for as long as anybody stands in it.
 
 use super::{
-    Slot, ThreadTimer,
+    Slot,
     line::{Heads, Line},
-    sleep::Sleep,
+    sleep::Nap,
     waiter::{Granted, Waiter, Wake},
 };
 use crate::{
@@ -13,8 +13,7 @@ use crate::{
 };
 use smallvec::SmallVec;
 use std::{
-    future::{self, Future},
-    panic::{self, AssertUnwindSafe},
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -22,14 +21,16 @@ use std::{
 };
 
 /// Asks the store for the head of the line, sleeps until the instant it names, and hands the grant over; from the
-/// first waiter, who was denied with `first_wait`, to the last.
+/// first waiter, who was denied with `first_wait` (zero where nobody asked for units yet), to the last.
 ///
 /// Nobody is asked for whom the store has just been asked: a grant costs one take, and one more if it had to be slept
 /// for. Where the store is not in this process, what its last answer tells saves calls: all that it had left is taken
 /// for as many waiters at once, and who asks for one unit next sleeps until there is one before it asks.
 pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Arc<Line>, first_wait: Duration) {
     let on_duty = OnDuty { core: &core, key: &key, line: &line };
-    pause(&core, first_wait, &line).await;
+    if !first_wait.is_zero() {
+        pause(&core, first_wait, &line).await;
+    }
     let mut foreseen = Foreseen::default();
     while let Some(head) = line.head(&core.queues) {
         if line.take_unjudged()
@@ -39,9 +40,11 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
             continue;
         }
         let Ok(slot) = core.queues.enter(&key) else {
+            line.note_refusal();
             wait_for_slot(&core, &line).await;
             continue;
         };
+        let since = core.resets();
         let answer = match foreseen.denial_of(&head) {
             Some(denied) => Ok(Err(denied)),
             None => {
@@ -57,15 +60,15 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
                 if !core.store.is_local() && core.queues.slots().is_none() {
                     foreseen = Foreseen::after(&decision);
                 }
-                hand_over(&core, &key, &line, heads, &decision, slot).await
+                hand_over(&core, &key, &line, heads, &decision, since, slot).await
             }
             Ok(Err(_)) if foreseen.room > head.cost => {
-                slot.into_iter().for_each(Slot::leave_quietly);
+                drop(slot);
                 foreseen.room = 0; // others took some meanwhile: ask for the head alone
                 true
             }
             Ok(Err(denied)) => {
-                slot.into_iter().for_each(Slot::leave_quietly);
+                drop(slot);
                 line.note_refusal();
                 foreseen = Foreseen::default();
                 let Some(wait) = denied.wait else {
@@ -92,7 +95,7 @@ pub(super) async fn drive<S: Store>(core: Arc<Core<S>>, key: Arc<[u8]>, line: Ar
             }
             Err(error) => {
                 // Whoever waits for this store waits for nothing: all are told at once.
-                slot.into_iter().for_each(Slot::leave_quietly);
+                drop(slot);
                 line.abandon(&core.queues, || Error::Store(error.clone()));
                 false
             }
@@ -111,6 +114,7 @@ async fn hand_over<S: Store>(
     line: &Arc<Line>,
     heads: Heads,
     decision: &Decision,
+    since: u64,
     mut slot: Option<Slot>,
 ) -> bool {
     let mut more = true;
@@ -118,7 +122,7 @@ async fn hand_over<S: Store>(
     let mut unread = 0;
     for head in heads {
         // Out of the line before it is woken: what it does next is not to find itself waiting there.
-        match head.grant(Granted { decision: decision.clone(), slot: slot.take() }) {
+        match head.grant(Granted { decision: decision.clone(), slot: slot.take(), since }) {
             Some(wake) => wakes.push(wake),
             None => unread += head.cost,
         }
@@ -129,7 +133,7 @@ async fn hand_over<S: Store>(
     }
     wakes.into_iter().for_each(Wake::now);
     if unread > 0 {
-        give_back(core, key, unread, decision.at()).await;
+        give_back(core, key, unread, decision.at(), since).await;
     }
     more
 }
@@ -171,19 +175,29 @@ impl Foreseen {
 /// Sleeps until a place is free, which whoever frees it tells, or somebody's time is over.
 async fn wait_for_slot<S: Store>(core: &Core<S>, line: &Line) {
     let Some(deadline) = line.earliest_deadline() else {
-        return Pause { sleep: Box::pin(future::pending()), line }.await;
+        return Pause { sleep: Nap::endless(), line }.await;
     };
     match core.now().await {
-        Ok(now) if now < deadline => pause(core, deadline.saturating_since(now), line).await,
+        Ok(now) if now < deadline => {
+            // Without the slack of waits for units: nobody's time is longer for it.
+            let sleep = Nap::new(&*core.sleep, deadline.saturating_since(now));
+            Pause { sleep, line }.await;
+        }
         Ok(now) => line.expire(&core.queues, now),
         // The store's time is not to be had: wait for a place alone.
-        Err(_) => Pause { sleep: Box::pin(future::pending()), line }.await,
+        Err(_) => Pause { sleep: Nap::endless(), line }.await,
     }
 }
 
 /// Returns units that nobody is there for any more. Should the store fail, they stay taken: never too much is admitted.
-pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, taken: Timestamp) {
-    let _ = core.adjust(key, cost, Adjust::Refund { taken }).await;
+pub(super) async fn give_back<S: Store>(core: &Core<S>, key: &[u8], cost: u64, taken: Timestamp, since: u64) {
+    let _ = core.adjust_granted(since, key, cost, Adjust::Refund { taken }).await;
+}
+
+/// What those are told for whom somebody else's code was to be asked, and panicked.
+pub(crate) fn panicked() -> StoreError {
+    let source = "the store, or the rule that gives the key its quota, panicked while it was asked";
+    StoreError::new(StoreErrorKind::Other).with_source(source)
 }
 
 /// Takes the line out of the limiter when its driver ends, and leaves nobody standing in it should it have panicked.
@@ -195,9 +209,7 @@ struct OnDuty<'a, S: Store> {
 
 impl<S: Store> Drop for OnDuty<'_, S> {
     fn drop(&mut self) {
-        self.line.abandon(&self.core.queues, || {
-            StoreError::new(StoreErrorKind::Other).with_source("the store panicked while it was asked").into()
-        });
+        self.line.abandon(&self.core.queues, || panicked().into());
         self.core.queues.forget(self.key, self.line);
         self.core.queues.notify_idle();
     }
@@ -206,13 +218,11 @@ impl<S: Store> Drop for OnDuty<'_, S> {
 /// Sleeps for `wait` and the limiter's buffer and jitter, or until the line's driver is to ask again.
 fn pause<'a, S: Store>(core: &Core<S>, wait: Duration, line: &'a Line) -> Pause<'a> {
     let wait = wait.saturating_add(core.buffer).saturating_add(core.some_jitter());
-    // A runtime's timer panics on a thread that has no runtime; ours works anywhere.
-    let made = panic::catch_unwind(AssertUnwindSafe(|| core.sleep.sleep(wait)));
-    Pause { sleep: made.unwrap_or_else(|_| ThreadTimer.sleep(wait)), line }
+    Pause { sleep: Nap::new(&*core.sleep, wait), line }
 }
 
 struct Pause<'a> {
-    sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
+    sleep: Nap,
     line: &'a Line,
 }
 
@@ -223,7 +233,6 @@ impl Future for Pause<'_> {
         if self.line.take_change() {
             return Poll::Ready(());
         }
-        // A runtime's sleep panics once its runtime is gone: ask again then, and sleep elsewhere.
-        panic::catch_unwind(AssertUnwindSafe(|| self.sleep.as_mut().poll(cx))).unwrap_or(Poll::Ready(()))
+        Pin::new(&mut self.sleep).poll(cx)
     }
 }

@@ -10,6 +10,7 @@ mod driver;
 mod line;
 #[cfg(all(test, limiter_loom))]
 mod models;
+mod one_key;
 mod permit;
 mod queue;
 mod sleep;
@@ -24,13 +25,18 @@ mod wrap;
 
 pub use acquire::{Acquire, AcquireFuture};
 pub use acquire_all::{AcquireAll, AcquireAllFuture};
+pub use one_key::{KeyAcquire, KeyAcquireFuture, KeyPermit};
 pub use permit::Permit;
 pub use sleep::Sleep;
+pub use slots::Place;
 #[cfg(feature = "futures")]
 pub use stream::{LimitedSink, LimitedStream};
-pub use task::block_on;
+pub use task::{block_on, detach};
 pub use timer::ThreadTimer;
 pub use wrap::{Charge, WrappedFuture};
 
+pub(crate) use driver::panicked;
 pub(crate) use queue::Queues;
-pub(crate) use slots::Slot;
+pub(crate) use slots::{Slot, Slots};
+pub(crate) use task::Task;
+pub(crate) use waiter::wake;

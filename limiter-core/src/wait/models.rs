@@ -235,6 +235,52 @@ fn a_changed_quota_is_seen_by_all_who_come_after() {
     });
 }
 
+/// Two units, whoever takes them: a late call under the quota of one forgets none.
+#[test]
+fn a_call_that_a_larger_quota_overtakes_forgets_nothing() {
+    model(5, || {
+        let limiter = limiter("sliding_log 1/day");
+        let other = limiter.clone();
+        let late = thread::spawn(move || u64::from(other.check("k").unwrap().allowed()));
+        limiter.set_quota("sliding_log 2/day".parse().unwrap());
+        let taken = (0..2).filter(|_| limiter.check("k").unwrap().allowed()).count() as u64;
+        let taken = taken + late.join().unwrap();
+        assert_eq!(taken, 2);
+        assert!(!limiter.check("k").unwrap().allowed());
+    });
+}
+
+// What was granted before a reset: `store::Resets`.
+
+#[test]
+fn nothing_comes_back_of_a_permit_from_before_a_reset() {
+    model(5, || {
+        let limiter = limiter("sliding_log 1/day");
+        let permit = Caller::ask(&limiter).served().unwrap();
+        let other = thread::spawn(move || permit.refund_detached());
+        limiter.reset("k").unwrap();
+        assert!(limiter.check("k").unwrap().allowed());
+        other.join().unwrap();
+        assert!(!limiter.check("k").unwrap().allowed(), "minted");
+    });
+}
+
+/// While it is under way on another thread.
+#[test]
+fn nothing_comes_back_of_a_permit_from_during_a_reset() {
+    model(4, || {
+        let limiter = limiter("sliding_log 1/day");
+        let other = limiter.clone();
+        let resetting = thread::spawn(move || other.reset("k").unwrap());
+        if let Some(permit) = Caller::ask(&limiter).served() {
+            let others = limiter.check("k").unwrap().allowed();
+            permit.refund_detached();
+            resetting.join().unwrap();
+            assert!(!(others && limiter.check("k").unwrap().allowed()), "minted");
+        }
+    });
+}
+
 const NOW: Timestamp = Timestamp::MAX;
 
 /// A limiter on which no time passes.

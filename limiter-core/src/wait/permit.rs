@@ -1,11 +1,11 @@
 //! What an acquisition leaves in hand.
 
 use super::{
-    Slot,
+    Place, Slot,
     task::{Task, block_on},
 };
 use crate::{
-    Decision, Error, KeyBuf,
+    Decision, Error, KeyBuf, Timestamp,
     limiter::Core,
     store::{Adjust, Store},
 };
@@ -25,29 +25,62 @@ pub struct Permit<S: Store> {
     waited: Duration,
     /// The place held among those at once; freed with the permit.
     slot: Option<Slot>,
-    /// How often the limiter had been restarted.
-    start: u64,
+    /// The limiter's count of resets before the units were asked for.
+    since: u64,
+}
+
+/// Units as they were taken, to be adjusted.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) cost: u64,
+    pub(super) at: Timestamp,
+    /// The limiter's count of resets before they were asked for.
+    pub(super) since: u64,
+}
+
+impl Taken {
+    pub(super) async fn refund<S: Store>(self, core: &Core<S>, key: &[u8]) -> Result<Decision, Error> {
+        core.adjust_granted(self.since, key, self.cost, Adjust::Refund { taken: self.at }).await
+    }
+
+    pub(super) async fn settle<S: Store>(self, core: &Core<S>, key: &[u8], true_cost: u64) -> Result<Decision, Error> {
+        match true_cost.checked_sub(self.cost) {
+            Some(more @ 1..) => core.adjust(key, more, Adjust::Charge).await,
+            _ => {
+                let adjust = Adjust::Refund { taken: self.at };
+                core.adjust_granted(self.since, key, self.cost - true_cost, adjust).await
+            }
+        }
+    }
+
+    pub(super) async fn restamp<S: Store>(self, core: &Core<S>, key: &[u8]) -> Result<Decision, Error> {
+        core.adjust_granted(self.since, key, self.cost, Adjust::Restamp { taken: self.at }).await
+    }
 }
 
 impl<S: Store> Permit<S> {
     #[inline(always)]
-    pub(crate) fn new(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: Decision, slot: Option<Slot>) -> Self {
-        let start = core.start();
-        Self { core, key, cost, decision, waited: Duration::ZERO, slot, start }
+    pub(crate) fn new(
+        core: Arc<Core<S>>,
+        key: KeyBuf,
+        cost: u64,
+        decision: Decision,
+        slot: Option<Slot>,
+        since: u64,
+    ) -> Self {
+        Self { core, key, cost, decision, waited: Duration::ZERO, slot, since }
     }
 
     pub(crate) fn after(self, waited: Duration) -> Self {
         Self { waited, ..self }
     }
 
-    /// The permit of a check that began when the limiter had been restarted `start` times.
-    pub(crate) fn of_check(core: Arc<Core<S>>, key: KeyBuf, cost: u64, decision: &Decision, start: u64) -> Self {
-        Self { core, key, cost, decision: decision.clone(), waited: Duration::ZERO, slot: None, start }
+    pub(super) fn taken(&self) -> Taken {
+        Taken { cost: self.cost, at: self.decision.at(), since: self.since }
     }
 
-    /// The same with a place held among those at once.
-    pub(super) fn holding(self, slot: Option<Slot>) -> Self {
-        Self { slot, ..self }
+    pub(super) fn into_slot(self) -> Option<Slot> {
+        self.slot
     }
 
     /// The decision that granted the units.
@@ -83,8 +116,8 @@ impl<S: Store> Permit<S> {
 
     /// Returns the units: what they were meant for was not done.
     ///
-    /// Only what the take still holds comes back: a bucket has drained part of it since, a window may have passed, and a
-    /// limiter restarted since knows nothing of it.
+    /// Only what the take still holds comes back: a bucket has drained part of it since, a window may have passed, and of
+    /// what a [reset](crate::Limiter::reset) of the key or a restart of the limiter has forgotten nothing is held.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -102,9 +135,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// The store's; the units then stay taken.
     pub async fn refund(self) -> Result<Decision, Error> {
-        self.core
-            .adjust_granted(self.start, self.key.as_slice(), self.cost, Adjust::Refund { taken: self.decision.at() })
-            .await
+        self.taken().refund(&self.core, self.key.as_slice()).await
     }
 
     /// [`refund`](Self::refund) from code without a runtime.
@@ -123,8 +154,8 @@ impl<S: Store> Permit<S> {
         });
     }
 
-    /// Corrects the cost to what the work really took: the difference is returned, or charged without asking, into at
-    /// most one full quota of debt.
+    /// Corrects the cost to what the work really took: the difference is [returned](Self::refund), or charged without
+    /// asking, into at most one full quota of debt.
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -142,13 +173,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// The store's; the units then stay as they were taken.
     pub async fn settle(self, true_cost: u64) -> Result<Decision, Error> {
-        let key = self.key.as_slice();
-        if true_cost > self.cost {
-            self.core.adjust_granted(self.start, key, true_cost - self.cost, Adjust::Charge).await
-        } else {
-            let adjust = Adjust::Refund { taken: self.decision.at() };
-            self.core.adjust_granted(self.start, key, self.cost - true_cost, adjust).await
-        }
+        self.taken().settle(&self.core, self.key.as_slice(), true_cost).await
     }
 
     /// [`settle`](Self::settle) from code without a runtime.
@@ -157,6 +182,36 @@ impl<S: Store> Permit<S> {
     /// As [`settle`](Self::settle).
     pub fn settle_blocking(self, true_cost: u64) -> Result<Decision, Error> {
         block_on(self.settle(true_cost))
+    }
+
+    /// [`settle`](Self::settle) for where nothing can be awaited, a `drop` above all. Should the store fail, the units
+    /// stay as they were taken.
+    pub fn settle_detached(self, true_cost: u64) {
+        Task::start(async move {
+            let _ = self.settle(true_cost).await;
+        });
+    }
+
+    /// Takes the permit's place among those [at once](crate::LimiterBuilder::at_once), to hold it for longer than the
+    /// permit.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder("100/s".parse()?).at_once(1).build();
+    /// let mut permit = limiter.acquire("ada").await?;
+    /// let place = permit.take_place();
+    /// permit.refund().await?;
+    /// assert!(limiter.place("ada").is_err());
+    /// drop(place);
+    /// assert!(limiter.place("ada").is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_place(&mut self) -> Place {
+        Place::new(self.slot.take())
     }
 
     /// Counts the units from this instant instead of that of the grant.
@@ -186,9 +241,7 @@ impl<S: Store> Permit<S> {
     /// # Errors
     /// The store's; the units then count from the grant.
     pub async fn restamp(self) -> Result<Decision, Error> {
-        self.core
-            .adjust_granted(self.start, self.key.as_slice(), self.cost, Adjust::Restamp { taken: self.decision.at() })
-            .await
+        self.taken().restamp(&self.core, self.key.as_slice()).await
     }
 
     /// [`restamp`](Self::restamp) for where nothing can be awaited, a `drop` above all. Should the store fail, the

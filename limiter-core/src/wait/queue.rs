@@ -5,7 +5,7 @@ use super::{
     slots::{Slot, Slots},
     task::Task,
     turns::{Turn, Turns},
-    waiter::Waiter,
+    waiter::{Waiter, wake},
 };
 use crate::{
     Error, KeyState, Quota, Timestamp,
@@ -55,7 +55,7 @@ impl Drop for Counted {
 }
 
 /// All places are held.
-pub(super) struct NoSlot;
+pub(crate) struct NoSlot;
 
 impl Queues {
     pub(crate) fn new(max: usize, slack: Duration, at_once: Option<usize>) -> Self {
@@ -95,6 +95,12 @@ impl Queues {
     #[inline]
     pub(crate) fn has_turns(&self, key: &[u8]) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0 && self.turns.has(key)
+    }
+
+    /// Whether whoever finds units may have them: nobody waits, the limiter is open, and no place is needed.
+    #[inline]
+    pub(crate) fn is_free(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0 && !self.is_closed() && self.slots.is_none()
     }
 
     /// How many wait, over all keys.
@@ -147,14 +153,14 @@ impl Queues {
 
     /// A place among those of `key` that may be held at once, where that is bounded; `Err` where none is free.
     #[inline]
-    pub(super) fn enter(self: &Arc<Self>, key: &[u8]) -> Result<Option<Slot>, NoSlot> {
+    pub(crate) fn enter(self: &Arc<Self>, key: &[u8]) -> Result<Option<Slot>, NoSlot> {
         match &self.slots {
             None => Ok(None),
             Some(slots) => slots.enter(key, self).map(Some).ok_or(NoSlot),
         }
     }
 
-    pub(super) fn slots(&self) -> Option<&Slots> {
+    pub(crate) fn slots(&self) -> Option<&Slots> {
         self.slots.as_ref()
     }
 
@@ -185,7 +191,9 @@ impl Queues {
         if self.waiting() == 0 {
             return Poll::Ready(());
         }
-        closing.push(cx.waker().clone());
+        if !closing.iter().any(|waker| waker.will_wake(cx.waker())) {
+            closing.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 
@@ -193,7 +201,7 @@ impl Queues {
     pub(super) fn notify_idle(&self) {
         if self.is_closed() && self.waiting() == 0 {
             let wakers = std::mem::take(&mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner));
-            wakers.into_iter().for_each(Waker::wake);
+            wakers.into_iter().for_each(wake);
         }
     }
 
@@ -259,14 +267,20 @@ impl Queues {
             }
             let line = Arc::new(Line::new(Arc::clone(&waiter)));
             let driver = driver(Arc::clone(&line));
-            line.set_driver(&driver);
-            match self.lock().entry(Arc::clone(key)) {
-                hashbrown::hash_map::Entry::Occupied(_) => {
-                    // Somebody else was first. The new line was never seen; its driver never ran.
-                    self.uncount(&waiter);
-                    return Join::Vanished;
+            let is_first = match self.lock().entry(Arc::clone(key)) {
+                hashbrown::hash_map::Entry::Occupied(_) => false,
+                hashbrown::hash_map::Entry::Vacant(place) => {
+                    // Not before: from here on the two hold each other until the driver has run to its end.
+                    line.set_driver(&driver);
+                    place.insert(Arc::clone(&line));
+                    true
                 }
-                hashbrown::hash_map::Entry::Vacant(place) => drop(place.insert(Arc::clone(&line))),
+            };
+            if !is_first {
+                // Somebody else was. The new line was never seen; its driver never ran.
+                self.uncount(&waiter);
+                self.notify_idle();
+                return Join::Vanished;
             }
             // Who nudges from here on finds the line; who did since the store was asked may not have.
             if self.nudged(key) != nudged {
@@ -325,5 +339,32 @@ impl Queues {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Arc<Line>, RandomState>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, not(limiter_loom)))]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    #[test]
+    fn who_finds_that_another_began_the_line_leaves_nothing_behind() {
+        let queues = Queues::new(9, Duration::ZERO, None);
+        let (key, quota) = (Arc::<[u8]>::from(*b"k"), "1/s".parse().unwrap());
+        let held = Arc::new(()); // by the drivers, as they hold their limiter
+        let begin = |between: &dyn Fn()| {
+            let held = Arc::clone(&held);
+            queues.join(&key, &quota, Waiter::new(1, None, 0), Some(0), None, |line| {
+                between();
+                Task::paused(async move {
+                    let _both = (held, line);
+                    pending().await
+                })
+            })
+        };
+        let first = std::cell::RefCell::new(None);
+        let second = begin(&|| *first.borrow_mut() = Some(begin(&|| {})));
+        assert!(matches!(second, Join::Vanished) && matches!(*first.borrow(), Some(Join::First(..))));
+        assert_eq!((Arc::strong_count(&held), queues.waiting()), (2, 1));
     }
 }

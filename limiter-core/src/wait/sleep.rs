@@ -1,6 +1,13 @@
 //! The one thing waiting needs from outside: a timer.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use super::ThreadTimer;
+use std::{
+    future::Future,
+    panic::{self, AssertUnwindSafe},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 /// A timer. Closures that make sleeps are timers, so any runtime's fits:
 ///
@@ -33,5 +40,30 @@ where
 {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(self(duration))
+    }
+}
+
+/// A sleep whose timer may panic: a runtime's does on a thread that has no runtime, and once its runtime is gone.
+pub(super) struct Nap(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Nap {
+    /// On `timer`, or on ours, which works anywhere.
+    pub(super) fn new(timer: &dyn Sleep, duration: Duration) -> Self {
+        let made = panic::catch_unwind(AssertUnwindSafe(|| timer.sleep(duration)));
+        Self(made.unwrap_or_else(|_| ThreadTimer.sleep(duration)))
+    }
+
+    /// One that does not end.
+    pub(super) fn endless() -> Self {
+        Self(Box::pin(std::future::pending()))
+    }
+}
+
+impl Future for Nap {
+    type Output = ();
+
+    /// Ready too once the timer panics: whoever sleeps looks again then, and sleeps elsewhere.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        panic::catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))).unwrap_or(Poll::Ready(()))
     }
 }

@@ -1,6 +1,6 @@
 //! Streams and sinks at a limiter's pace.
 
-use super::AcquireFuture;
+use super::{AcquireFuture, Permit};
 use crate::{Error, Key, KeyBuf, Limiter, store::Store};
 use futures_core::Stream;
 use futures_sink::Sink;
@@ -39,7 +39,8 @@ impl<S: Store> Limiter<S> {
         LimitedStream { stream, limiter: self.clone(), key: KeyBuf::of(&key), cost: None, item: None, turn: None }
     }
 
-    /// `sink` that takes, and waits for, one unit of `key` before it is ready for each item.
+    /// `sink` that takes, and waits for, one unit of `key` before it is ready for each item. A unit for an item that then
+    /// does not come is returned when the sink is dropped.
     ///
     /// ```
     /// use futures_util::{SinkExt, sink};
@@ -59,7 +60,7 @@ impl<S: Store> Limiter<S> {
     /// # Errors
     /// The sink made fails with what `acquire` does, as its own error type.
     pub fn sink<T>(&self, key: impl Key, sink: T) -> LimitedSink<T, S> {
-        LimitedSink { sink, limiter: self.clone(), key: KeyBuf::of(&key), turn: None, admitted: false }
+        LimitedSink { sink, limiter: self.clone(), key: KeyBuf::of(&key), turn: None, admitted: None }
     }
 }
 
@@ -114,7 +115,7 @@ impl<T: Stream, S: Store> Stream for LimitedStream<T, S> {
             *this.turn = Some(this.limiter.acquire(&*this.key).cost(cost).into_future());
         }
         ready_for(this.limiter, this.key, this.turn, cx).map(|turn| match (turn, this.item.take()) {
-            (Ok(()), item) => item.map(Ok),
+            (Ok(_permit), item) => item.map(Ok),
             (Err(error), _) => Some(Err(error)),
         })
     }
@@ -141,7 +142,14 @@ pin_project! {
         limiter: Limiter<S>,
         key: KeyBuf,
         turn: Option<AcquireFuture<S>>,
-        admitted: bool,
+        // For the item that it said it is ready for.
+        admitted: Option<Permit<S>>,
+    }
+
+    impl<T, S: Store> PinnedDrop for LimitedSink<T, S> {
+        fn drop(this: Pin<&mut Self>) {
+            this.project().admitted.take().into_iter().for_each(Permit::refund_detached);
+        }
     }
 }
 
@@ -156,16 +164,15 @@ where
         let this = self.project();
         // The sink first: while it is not ready, no unit is held for it.
         ready!(this.sink.poll_ready(cx))?;
-        if !*this.admitted {
-            ready!(ready_for(this.limiter, this.key, this.turn, cx))?;
-            *this.admitted = true;
+        if this.admitted.is_none() {
+            *this.admitted = Some(ready!(ready_for(this.limiter, this.key, this.turn, cx))?);
         }
         Poll::Ready(Ok(()))
     }
 
     fn start_send(self: Pin<&mut Self>, item: I) -> Result<(), T::Error> {
         let this = self.project();
-        *this.admitted = false;
+        *this.admitted = None;
         this.sink.start_send(item)
     }
 
@@ -190,11 +197,11 @@ fn ready_for<S: Store>(
     key: &KeyBuf,
     turn: &mut Option<AcquireFuture<S>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<(), Error>> {
+) -> Poll<Result<Permit<S>, Error>> {
     let waiting = turn.get_or_insert_with(|| limiter.acquire(key).into_future());
     let permit = ready!(Pin::new(waiting).poll(cx));
     *turn = None;
-    Poll::Ready(permit.map(drop))
+    Poll::Ready(permit)
 }
 
 #[cfg(test)]
@@ -261,6 +268,20 @@ mod tests {
         assert!(paced.poll_ready_unpin(&mut cx).is_pending());
         clock.advance(Duration::from_micros(1_000_001));
         assert!(paced.poll_ready_unpin(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn a_sink_that_is_dropped_while_it_is_ready_or_waits_takes_nothing() {
+        let (limiter, _clock) = limiter("sliding_log 1/s");
+        let mut cx = Context::from_waker(Waker::noop());
+        let paced = || Box::pin(limiter.sink("k", sink::drain().sink_map_err(|_| Error::Closed)));
+        let (mut ready, mut waiting): (Pin<Box<dyn Sink<u32, Error = Error>>>, Pin<Box<dyn Sink<u32, Error = Error>>>) =
+            (paced(), paced());
+        assert!(ready.poll_ready_unpin(&mut cx).is_ready());
+        assert!(waiting.poll_ready_unpin(&mut cx).is_pending());
+        drop(ready);
+        drop(waiting); // granted what the other had
+        assert_eq!(limiter.peek("k").unwrap().remaining(), 1);
     }
 
     #[test]

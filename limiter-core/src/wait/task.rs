@@ -22,14 +22,14 @@ const WOKEN: u8 = 2;
 ///
 /// So a driver needs no task of a runtime and no thread of its own. What it runs must be short and must not block;
 /// whoever wakes it must hold no lock that it takes.
-pub(super) struct Task {
+pub(crate) struct Task {
     state: AtomicU8,
     future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
 
 impl Task {
     /// Starts `future`, at once and on this thread as far as it gets.
-    pub(super) fn start(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+    pub(crate) fn start(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
         let task = Self::paused(future);
         task.run();
         task
@@ -79,6 +79,30 @@ impl Wake for Task {
     fn wake_by_ref(self: &Arc<Self>) {
         self.run();
     }
+}
+
+/// Runs a future on its own, without a runtime: at once and in place as far as it gets, then wherever it is woken.
+///
+/// For what is to be done although nobody waits for it any more: a call of a limiter or a store that a `drop` has to make.
+/// It must be short and must not block. A panic ends this future, and nothing else. Futures that need a runtime, such as
+/// those of sockets, do not work here.
+///
+/// ```
+/// use limiter_core::{Limiter, detach};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::parse("5/s")?;
+/// let blocked = limiter.clone();
+/// detach(async move {
+///     let _ = blocked.block_async("ada", Duration::from_secs(60)).await;
+/// });
+/// assert!(!limiter.check("ada")?.allowed()); // a store in memory is done at once
+/// # Ok(())
+/// # }
+/// ```
+pub fn detach(future: impl Future<Output = ()> + Send + 'static) {
+    Task::start(future);
 }
 
 /// Runs a future on this thread, which sleeps whenever there is nothing to do.

@@ -1,10 +1,9 @@
 //! A timer that needs no runtime.
 
-use super::Sleep;
+use super::{Sleep, wake};
 use std::{
     collections::BTreeMap,
     future::Future,
-    panic::{self, AssertUnwindSafe},
     pin::Pin,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -120,10 +119,7 @@ impl Timer {
             }
             if !due.is_empty() {
                 drop(sleepers); // what is woken runs here, and may sleep again
-                for waker in due.drain(..) {
-                    // A waker that panics has lost its own task; the other sleepers' thread goes on.
-                    let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
-                }
+                due.drain(..).for_each(wake);
                 sleepers = self.lock();
                 continue;
             }

@@ -3,6 +3,7 @@
 //! Who is refused stands in the line of the key that refused it, and only its first asks again; the others' keys are free
 //! meanwhile. Whoever the next answer refuses for the sake of another key goes to the end of that one's line.
 
+use super::waiter;
 use crate::{
     KeyState, Quota, Timestamp,
     algorithm::Projection,
@@ -13,7 +14,6 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     hash::RandomState,
-    panic::{self, AssertUnwindSafe},
     sync::{
         Arc, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -60,7 +60,7 @@ thread_local! {
 /// Wakes somebody, and whoever is woken by that, one after the other: each runs where it is woken, and a long line that
 /// is served at once would else go as deep as it is long.
 fn wake(waker: Waker) {
-    let is_waking = TO_WAKE.with_borrow_mut(|queue| match queue {
+    let is_waking = with_queue(|queue| match queue {
         Some(queue) => {
             queue.push_back(waker.clone());
             true
@@ -70,18 +70,23 @@ fn wake(waker: Waker) {
             false
         }
     });
-    let mut next = (!is_waking).then_some(waker);
+    let mut next = (is_waking != Some(true)).then_some(waker);
     while let Some(waker) = next {
-        // One that panics has lost its own task; nobody else's.
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        next = TO_WAKE.with_borrow_mut(|queue| {
+        waiter::wake(waker);
+        next = with_queue(|queue| {
             let next = queue.as_mut().and_then(VecDeque::pop_front);
             if next.is_none() {
                 *queue = None;
             }
             next
-        });
+        })
+        .flatten();
     }
+}
+
+/// `None` on a thread that is ending, and has lost it: the last thing it drops may be what somebody waits for.
+fn with_queue<R>(work: impl FnOnce(&mut Option<VecDeque<Waker>>) -> R) -> Option<R> {
+    TO_WAKE.try_with(|queue| work(&mut queue.borrow_mut())).ok()
 }
 
 /// How somebody stands in a line.

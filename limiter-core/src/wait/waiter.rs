@@ -36,28 +36,33 @@ enum State {
 pub(super) struct Granted {
     pub(super) decision: Decision,
     pub(super) slot: Option<Slot>,
+    /// The limiter's count of resets before the units were asked for.
+    pub(super) since: u64,
 }
 
 /// How a waiter stood when it went away.
 pub(super) enum Gone {
     /// In line.
     Waiting,
-    /// Granted at that instant, and nobody had read it.
-    Granted { taken: Timestamp, slot: Option<Slot> },
+    /// Granted, and nobody had read it.
+    Granted(Granted),
     /// Served or refused.
     Finished,
 }
 
-/// A waiter to be woken. A waker that panics has lost its own task; nobody else's.
+/// A waiter to be woken.
 #[must_use = "somebody waits for it"]
 pub(super) struct Wake(Option<Waker>);
 
 impl Wake {
     pub(super) fn now(self) {
-        if let Some(waker) = self.0 {
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        self.0.into_iter().for_each(wake);
     }
+}
+
+/// Wakes somebody. Who panics has lost its own task; nobody else's.
+pub(crate) fn wake(waker: Waker) {
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// How much later than told a grant may be before everybody behind it is told anew: timers are late by less.
@@ -121,11 +126,13 @@ impl Waiter {
     }
 
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Granted, Error>> {
+        // A waker is dropped after the lock, as whatever that drops may stand in the same line.
+        let mut _replaced = None;
         let mut state = self.lock();
         match &mut *state {
             State::Waiting { waker, .. } => {
                 if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    *waker = Some(cx.waker().clone());
+                    _replaced = waker.replace(cx.waker().clone());
                 }
                 Poll::Pending
             }
@@ -138,10 +145,11 @@ impl Waiter {
 
     /// Marks the waiter as gone, and tells how it stood.
     pub(super) fn go(&self) -> Gone {
-        match std::mem::replace(&mut *self.lock(), State::Gone) {
+        let state = std::mem::replace(&mut *self.lock(), State::Gone); // dropped after the lock
+        match state {
             State::Waiting { .. } => Gone::Waiting,
             State::Done(result) => match *result {
-                Ok(Granted { decision, slot }) => Gone::Granted { taken: decision.at(), slot },
+                Ok(granted) => Gone::Granted(granted),
                 Err(_) => Gone::Finished,
             },
             State::Gone => Gone::Finished,

@@ -2,7 +2,7 @@
 //! resets on a few keys, and several keys of several limiters in one decision, under clocks that run and that jump.
 
 use super::{
-    model::{Answer, Spec, World},
+    model::{Answer, Key, Spec, World},
     random::{self, Label, Rng, Time, each_seed},
 };
 use limiter_core::{
@@ -77,7 +77,8 @@ struct Run<'a> {
     world: World,
     time: Time,
     waits: [u64; 2],
-    permits: Vec<(usize, Permit<MemoryStore>)>,
+    /// By key, and whether that was reset since.
+    permits: Vec<(usize, Permit<MemoryStore>, bool)>,
     /// Key, cost and instant of admitted takes, the latest last.
     takes: Vec<(usize, u64, u64)>,
 }
@@ -131,8 +132,9 @@ impl Run<'_> {
                 self.adjusted("block", key, 0, &decision);
             }
             97 => {
-                self.world.0[key] = super::model::Key::new(&self.spec);
+                self.world.0[key] = Key::new(&self.spec);
                 self.limiter.reset(KEYS[key]).unwrap();
+                self.permits.iter_mut().filter(|held| held.0 == key).for_each(|held| held.2 = true);
             }
             // Idle keys may go, unless the clock may step back to where they are not idle.
             98 if !self.time.is_wild => drop(self.limiter.sweep().unwrap()),
@@ -165,7 +167,7 @@ impl Run<'_> {
         match self.limiter.acquire(KEYS[key]).cost(cost).timeout(Duration::ZERO).blocking() {
             Ok(permit) => {
                 self.compare("acquire", key, cost, &want, permit.decision());
-                self.permits.push((key, permit));
+                self.permits.push((key, permit, false));
             }
             Err(Error::WaitTooLong { needed, .. }) => {
                 let needed = i128::from(random::micros(needed));
@@ -191,22 +193,27 @@ impl Run<'_> {
         self.adjusted("refund", key, cost, &decision);
     }
 
-    /// Refunds, settles or restamps a permit.
+    /// Refunds, settles or restamps a permit. Of one from before a reset nothing comes back.
     fn finish_permit(&mut self, other: u64) {
         if self.permits.is_empty() {
             return;
         }
-        let (key, permit) = self.permits.remove(self.rng.index(self.permits.len()));
+        let (key, permit, is_forgotten) = self.permits.remove(self.rng.index(self.permits.len()));
         let (now, cost, taken) = (self.time.now, permit.cost(), permit.decision().at().as_micros());
         let model = &mut self.world.0[key];
+        let refund = |model: &mut Key, cost| {
+            if !is_forgotten {
+                model.refund(now, cost, taken);
+            }
+        };
         match self.rng.below(4) {
             0 => {
-                model.refund(now, cost, taken);
+                refund(model, cost);
                 let decision = permit.refund_blocking().unwrap();
                 self.adjusted("permit refund", key, cost, &decision);
             }
             1 => {
-                model.refund(now, cost, taken);
+                refund(model, cost);
                 model.charge(now, cost);
                 permit.restamp_detached();
                 let decision = self.limiter.peek_n(KEYS[key], 0).unwrap();
@@ -215,7 +222,7 @@ impl Run<'_> {
             _ => {
                 match other.checked_sub(cost) {
                     Some(more @ 1..) => model.charge(now, more),
-                    _ => model.refund(now, cost - other, taken),
+                    _ => refund(model, cost - other),
                 }
                 let decision = permit.settle_blocking(other).unwrap();
                 self.adjusted("settle", key, other, &decision);
@@ -275,7 +282,7 @@ fn several_limiters(rng: &mut Rng, label: Label) {
             builder.name(format!("limiter {i}")).build()
         })
         .collect();
-    let mut world = World(specs.iter().chain(&specs).map(super::model::Key::new).collect());
+    let mut world = World(specs.iter().chain(&specs).map(Key::new).collect());
     let mut time = Time { now: random::START, is_wild: rng.one_in(2) };
     let mut waits = [1; 2];
     for _ in 0..EVENTS {

@@ -99,6 +99,72 @@ fn reservations_given_back_keep_the_promise() {
     });
 }
 
+/// What is granted after a change of the quota keeps the new one by itself, whatever was reserved before; that comes on
+/// top, each unit at its own instant, and is less than two of the old quota.
+#[test]
+fn units_reserved_before_a_change_of_the_quota_come_on_top_of_the_new_one() {
+    each_seed(900, |rng, label| {
+        let algorithm = *rng.pick(&[Algorithm::Gcra, Algorithm::SlidingWindow, Algorithm::SlidingLog]);
+        let (old, new) = (random::spec(rng, algorithm, false), random::any_spec(rng));
+        let (limiter, clock) = random::limiter(&old);
+        let mut time = Time { now: random::START, is_wild: false };
+        let (mut before, mut after, mut waits) = (Kept::default(), Kept::default(), [1; 2]);
+        let mut reserved = Vec::new();
+        for event in 0..120 {
+            let (spec, kept) = if event < 60 { (&old, &mut before) } else { (&new, &mut after) };
+            if event == 60 {
+                limiter.set_quota(new.quota());
+                reserved.retain(|(at, _)| *at > time.now);
+                let units: u64 = reserved.iter().map(|(_, units)| units).sum();
+                assert!(units < 2 * old.capacity(), "{label}: {old:?}: {reserved:?} at {}", time.now);
+            }
+            let asked = time.step(rng, spec, waits);
+            set(&clock, asked);
+            let cost = if rng.one_in(2) { 1 } else { rng.between(1, spec.capacity()) };
+            if event < 60 && rng.one_in(2) {
+                if let Ok((permit, _)) = now(limiter.reserve("k", cost)) {
+                    let at = permit.decision().at().as_micros();
+                    kept.add(at, cost);
+                    reserved.push((at, cost));
+                }
+                continue;
+            }
+            let decision = limiter.check_n("k", cost).unwrap();
+            if decision.allowed() {
+                kept.add(asked, cost);
+            }
+            waits = [micros(decision.reset_after()), decision.retry_after().map_or(1, micros)];
+        }
+        before.check(&old, &label);
+        after.check(&new, &label);
+    });
+}
+
+/// At the change, what is reserved is in use like all else: at most to full.
+#[test]
+fn units_reserved_are_in_use_when_the_quota_changes() {
+    for (old, new, left) in [
+        ("10/s", "20/s", 5),
+        ("10/s", "12/s", 0),
+        ("sliding_log 10/s", "sliding_log 20/s", 5),
+        ("sliding_log 10/s", "30/s", 15),
+        ("sliding_log 10/s", "fixed_window 12/s", 0),
+    ] {
+        let clock = ManualClock::new(Timestamp::from_micros(random::START));
+        let limiter = Limiter::builder(old.parse().unwrap()).clock(clock.clone()).build();
+        assert!(limiter.check_n("k", 10).unwrap().allowed());
+        clock.advance(Duration::from_micros(1));
+        let (_permit, wait) = now(limiter.reserve("k", 5)).unwrap();
+        assert!(wait > Duration::ZERO, "{old}");
+        limiter.set_quota(new.parse().unwrap());
+        let denied = limiter.check_n("k", left + 1).unwrap(); // the key's next decision, with which it changes
+        assert_eq!((denied.allowed(), denied.remaining()), (false, left), "{old} to {new}");
+        // They count from the change, not from when they are due: by then they may be on top of a whole quota.
+        clock.advance(Duration::from_secs(2));
+        assert!(limiter.check_n("k", limiter.quota().unwrap().capacity()).unwrap().allowed(), "{old} to {new}");
+    }
+}
+
 fn frozen(quota: &str) -> Limiter {
     Limiter::builder(quota.parse().unwrap()).clock(Timestamp::from_micros(random::START)).build()
 }

@@ -19,6 +19,12 @@ mod processes;
 mod schema;
 mod sessions;
 
+mod changing {
+    use super::{fixture::fresh, support};
+
+    support::late::late_calls!(fresh);
+}
+
 mod traces {
     use super::{fixture::fresh, support};
 

@@ -10,6 +10,7 @@ mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod changing;
 #[cfg(feature = "conformance")]
 mod contract;
 mod fake;

@@ -3,6 +3,7 @@
 #![cfg(all(feature = "shared", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod changing;
 #[cfg(feature = "conformance")]
 mod contract;
 mod equal;

@@ -1,6 +1,6 @@
 //! The SQLite store: the same decisions as in memory, whatever happens to processes and files.
 //!
-//! * `traces`, `contract`, `equality`: what it decides.
+//! * `traces`, `contract`, `equality`, `changing`: what it decides.
 //! * `processes`, `kills`: several processes on one file, and the sudden end of some; they are this very binary (`worker`).
 //! * `faults`: files and disks that are not as they should be.
 //! * `runtimes`: callers, their runtimes, and futures that are dropped.
@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod changing;
 mod clock;
 mod contract;
 mod equality;

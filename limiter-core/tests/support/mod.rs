@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unused_macros, clippy::unwrap_used, clippy::panic)]
 
 pub(crate) mod crowd;
+pub(crate) mod late;
 pub(crate) mod program;
 pub(crate) mod random;
 pub(crate) mod traces;

@@ -37,10 +37,7 @@ impl<S: Store> Limits<S> {
         let restamp = self.restamps().unwrap_or_else(|| spot.policy.limiter.with_quota_of(&spot.key, is_log));
         let line = self.learning_of(spot.policy).filter(|_| cost > 0).map(|learning| spot.host.line(learning));
         let turn = Turn { limits: self, spot, line, url: request.url().clone(), cost, max_wait, restamp };
-        match Ticket::first(turn).await {
-            Ok(ticket) => Ok(Some(ticket)),
-            Err((name, reason)) => Err(NotSent::Limited(RateLimitError::new(name, reason))),
-        }
+        Ticket::first(turn).await.map(Some).map_err(NotSent::Limited)
     }
 }
 

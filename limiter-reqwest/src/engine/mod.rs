@@ -17,6 +17,7 @@
 //!
 //! [`Limits::ask`]: crate::Limits
 
+mod answer;
 mod ask;
 mod ticket;
 mod transport;

@@ -1,21 +1,12 @@
 //! A request that may be sent, until its answer is there.
 
 use super::{
-    ask::Spot,
+    answer::{Asked, obey},
     turn::{Taken, Turn},
 };
-use crate::{
-    Event, Limits, PauseReason,
-    learn::Going,
-    obey::{asked_pause, is_refusal, pause},
-    state::InFlight,
-};
+use crate::{Event, RateLimitError, learn::Going, state::InFlight};
 use limiter_core::{Error, Permit, Store, Timestamp};
 use reqwest::{Method, Request, StatusCode, Url, header::HeaderMap};
-use std::time::{Duration, SystemTime};
-
-/// The most that a first refusal pauses for which does not say how long.
-const LONGEST_UNSAID: Duration = Duration::from_secs(1);
 
 /// Leave to send a request once. Its units stay counted whatever becomes of it; dropped without a word, they count from then
 /// on, where units are restamped.
@@ -32,10 +23,13 @@ pub(crate) struct Ticket<'a, S: Store> {
 }
 
 impl<'a, S: Store> Ticket<'a, S> {
-    pub(super) async fn first(turn: Turn<'a, S>) -> Result<Self, (String, Error)> {
+    pub(super) async fn first(turn: Turn<'a, S>) -> Result<Self, RateLimitError> {
         match Self::next(&turn).await {
             Ok((taken, in_flight)) => Ok(Self::new(turn, taken, in_flight, 0)),
-            Err(error) => Err((turn.spot.name, error)),
+            Err(error) => {
+                let in_flight = turn.spot.host.counted().in_flight;
+                Err(RateLimitError::new(turn.spot.name, error, in_flight))
+            }
         }
     }
 
@@ -80,20 +74,23 @@ impl<'a, S: Store> Ticket<'a, S> {
         if was_sent_on(&turn.url, url)
             && let Some(spot) = turn.limits.spot(&Request::new(Method::GET, url.clone()))
         {
+            // Given up meanwhile, the pause is kept.
+            let at_least = Asked::of(&spot, (status, headers), false).owed(turn.limits, &spot, 0);
             // Who answered counted a request too, be it the same host once more.
             let charged = spot.policy.limiter.charge_async(&spot.key, turn.cost).await;
+            at_least.replaced();
             if (spot.policy.id, &spot.key) != (turn.spot.policy.id, &turn.spot.key) {
                 if let Some(going) = self.going.take() {
                     going.admitted();
                 }
                 let granted = charged.map_or(self.granted, |decision| decision.at());
-                obey(turn.limits, &spot, granted, None, status, headers).await;
+                obey(turn.limits, &spot, granted, None, (status, headers)).await;
                 self.end().await;
                 return None;
             }
         }
         let (is_refusal, is_paused) =
-            obey(turn.limits, &turn.spot, self.granted, self.going.take(), status, headers).await;
+            obey(turn.limits, &turn.spot, self.granted, self.going.take(), (status, headers)).await;
         self.end().await;
         if !(may_resend && is_refusal && is_paused) {
             return None;
@@ -131,48 +128,4 @@ impl<S: Store> Drop for Ticket<'_, S> {
 /// it.
 fn was_sent_on(asked: &Url, answered: &Url) -> bool {
     asked.path() != answered.path() || asked.origin() != answered.origin()
-}
-
-/// Pauses the key if the answer asks for it: whether it refused, and whether there is a pause now. A store that fails
-/// here pauses nobody; the answer is as good as ever.
-///
-/// Where the pace is learned, it makes the pauses that a refusal does not name, and keeps to those that one does as well.
-async fn obey<S: Store>(
-    limits: &Limits<S>,
-    spot: &Spot<'_, S>,
-    granted: Timestamp,
-    going: Option<Going>,
-    status: StatusCode,
-    headers: &HeaderMap,
-) -> (bool, bool) {
-    let (Spot { policy, key, host, name }, hook) = (spot, limits.hook());
-    let asked = asked_pause(status, headers, SystemTime::now());
-    let is_refusal = is_refusal(status, asked.as_ref());
-    let again = host.answered(status, is_refusal, granted);
-    if is_refusal {
-        hook.tell(&Event::Refused { host: name, status });
-    }
-    let is_learned = going.is_some();
-    if let Some(going) = going {
-        let told = asked.as_ref().map(|(told, _)| (*told).min(limits.longest_pause()));
-        match is_refusal || status == StatusCode::SERVICE_UNAVAILABLE {
-            true => going.refused(told.filter(|told| !told.is_zero())),
-            false => going.admitted(),
-        }
-    }
-    let (unit, period) = policy.pace_of(key);
-    let unsaid = (is_refusal && !is_learned).then(|| (unit.min(LONGEST_UNSAID), PauseReason::Unsaid));
-    let Some((told, reason)) = asked.filter(|(told, _)| !told.is_zero()).or(unsaid) else {
-        return (is_refusal, is_learned);
-    };
-    let longest = limits.longest_pause();
-    let patience = if is_refusal { 1_u32 << again.min(31) } else { 1 };
-    let length = told.saturating_mul(patience).min(longest);
-    if length.is_zero() {
-        return (is_refusal, false);
-    }
-    let Ok(paused) = pause(policy, key, length, period.min(longest)).await else { return (is_refusal, false) };
-    host.paused(&paused);
-    hook.tell(&Event::Paused { host: name, pause: length, reason });
-    (is_refusal, true)
 }

@@ -7,12 +7,16 @@ use std::collections::VecDeque;
 const SUREST: f64 = 0.03;
 const LEAST_SURE: f64 = 0.5;
 /// Requests from the pace after a refusal back to the guess, once that is as sure as can be and a probe costs one
-/// refusal: together with those beyond it, one in 250.
-const CLIMB: f64 = 200.0;
+/// refusal: together with those beyond it, one in 150.
+const CLIMB: f64 = 120.0;
+/// From this limit down ten seconds are too short for a probe or two among a hundred requests, and climbs take up to so
+/// many instead.
+const SLOW: f64 = 20.0;
+const SLOW_CLIMB: f64 = 200.0;
 /// The time that such a climb takes at least, in seconds.
-const CLIMB_TIME: f64 = 5.0;
+const CLIMB_TIME: f64 = 2.5;
 /// Requests, and seconds, in which the part beyond the guess doubles.
-const DOUBLING: f64 = 24.0;
+const DOUBLING: f64 = 16.0;
 const DOUBLING_TIME: f64 = 1.0;
 /// The growth a request before the first refusal, and the time in which the pace at most doubles then.
 const FIRST_GROWTH: f64 = 1.25;
@@ -55,6 +59,8 @@ pub(super) struct Estimate {
     stops: f64,
     /// How many refusals a probe costs.
     cost: f64,
+    /// The last stop ended with a window of the server's, whose count is the limit.
+    shown: bool,
     /// The part of what was sent lately that was refused, while the guess was sure.
     share: f64,
     begin: f64,
@@ -92,6 +98,7 @@ impl Estimate {
             soon: 0,
             stops: 0.0,
             cost: 1.0,
+            shown: false,
             share: 0.0,
             begin: 0.0,
             admitted: 0.0,
@@ -105,6 +112,10 @@ impl Estimate {
 
     pub(super) fn limit(&self) -> Option<f64> {
         self.limit
+    }
+
+    pub(super) fn stops(&self) -> f64 {
+        self.stops
     }
 
     /// The first request goes.
@@ -137,7 +148,8 @@ impl Estimate {
             }
             Some(limit) if self.climb < 1.0 => self.climb_to(limit),
             Some(limit) => {
-                self.beyond += 1.0 / DOUBLING.max(self.rate * DOUBLING_TIME.max(self.stops));
+                let hasty = if self.shown { 2.0 } else { 1.0 };
+                self.beyond += hasty / DOUBLING.max(self.rate * DOUBLING_TIME.max(self.stops));
                 let beyond = limit * self.spread / 2.0 * (self.beyond.min(60.0).exp2() - 1.0);
                 (limit + beyond).min(2.0 * rate)
             }
@@ -154,8 +166,9 @@ impl Estimate {
     /// A step of the way from the pace after the refusal to the guess: the deeper the fall, the faster.
     fn climb_to(&mut self, limit: f64) -> f64 {
         let depth = self.spread.max(1.0 - self.base / limit);
-        let dear = self.cost * (self.share / SHARE).clamp(1.0, 2.0);
-        let requests = CLIMB * dear * SUREST / depth;
+        let dear = self.cost * (self.share / SHARE).clamp(1.0, 4.0);
+        let climb = (CLIMB * SLOW / limit).clamp(CLIMB, SLOW_CLIMB);
+        let requests = climb * dear * SUREST / depth;
         let time = if depth < SETTLED { CLIMB_TIME.max(3.0 * self.stops) } else { self.stops };
         self.climb = (self.climb + 1.0 / requests.max(limit * time).max(1.0)).min(1.0);
         self.base + (limit - self.base) * self.climb
@@ -178,8 +191,9 @@ impl Estimate {
         self.beyond = 0.0;
     }
 
-    /// The request sent at `at` ended `stop`: a new guess, and a pace below it.
-    pub(super) fn resume(&mut self, at: f64, stop: &Stop) {
+    /// The request sent at `at` ended `stop`: a new guess, and a pace below it. A window of the server's may have `shown`
+    /// the limit, and the part of it by which that may be wrong.
+    pub(super) fn resume(&mut self, at: f64, stop: &Stop, shown: Option<(f64, f64)>) {
         let admitted = (self.admitted - 1.0).max(0.0);
         let lasted = (at - stop.first).max(0.0);
         self.stops *= 0.95;
@@ -191,12 +205,16 @@ impl Estimate {
         }
         let high = self.refused_rate(stop);
         let low = (admitted / (at - self.begin).max(1e-6)).clamp(high / 1e3, high);
-        match self.limit {
-            None => self.first_guess(low, high, admitted, stop),
-            Some(limit) if (self.climb < SOON && !self.careful) || admitted < FEW => {
+        // That fits what was admitted since the last stop, unless the limit has fallen or there are no windows.
+        let shown = shown.filter(|(limit, _)| *limit >= 0.8 * low);
+        self.shown = shown.is_some();
+        match (shown, self.limit) {
+            (Some(shown), _) => self.was_shown(shown, low, admitted, stop),
+            (None, None) => self.first_guess(low, high, admitted, stop),
+            (None, Some(limit)) if (self.climb < SOON && !self.careful) || admitted < FEW => {
                 self.refused_soon(limit, low, high, admitted, stop);
             }
-            Some(limit) => self.next_guess(limit, low, high, admitted, stop),
+            (None, Some(limit)) => self.next_guess(limit, low, high, admitted, stop),
         }
         if self.spread >= SETTLED || self.soon > 1 {
             self.share = 0.0; // that was not jitter
@@ -253,6 +271,14 @@ impl Estimate {
         }
         self.prove(low, admitted);
         self.descend(middle);
+    }
+
+    /// The window that was full held the limit, whatever the pace: nothing is to be sought.
+    fn was_shown(&mut self, (limit, unsure): (f64, f64), low: f64, admitted: f64, stop: &Stop) {
+        self.spread = unsure.clamp(SUREST, LEAST_SURE);
+        self.cost += 0.3 * (f64::from(stop.refusals) - self.cost);
+        self.prove(low, admitted);
+        self.climb_from(limit, limit * (1.0 - self.spread));
     }
 
     fn prove(&mut self, low: f64, admitted: f64) {

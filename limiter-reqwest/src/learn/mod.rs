@@ -39,12 +39,18 @@
 //!   delivery rate, which BBR measures of a network. The pace at the refusal is an upper bound for limits without a
 //!   burst. The next guess lies between them, and how far they are apart is how far the pace falls below it.
 //! * **It then climbs back as CUBIC does:** to the guess first, and past it in steps that double, so that a limit that
-//!   has risen is found. The surer the guess, the slower: once settled, 200 requests and five seconds to reach it, more
-//!   where a probe has cost more than one refusal. That is what keeps refusals below one in a hundred.
+//!   has risen is found. The surer the guess, the slower: once settled, 120 requests and 2.5 seconds to reach it (200
+//!   requests where the limit is below some twelve a second), more where a probe has cost more than one refusal. That is
+//!   what keeps refusals below one in a hundred, and finds a limit that has doubled within ten seconds.
 //! * **Refused again at once**, it halves the distance to nothing: each time in a row twice as far down, and after a
 //!   long stop down to what got through. That is a limit that has fallen.
-//! * **Requests go late**, as timers do: what that costs on the average is made up for, and where the interval is below
-//!   10 ms, up to as much may be caught up with at once.
+//! * **Windows of a second** show themselves: stops then end whole seconds apart. Once that is beyond chance, a refusal
+//!   is waited out until the window's end, at the cost of one instead of several, and what the window held is the limit,
+//!   whatever the pace was. One stop in four is ended by trial all the same, in case that it was chance.
+//! * **Requests go late**, as timers do, and arrive late. An interval begins when the last request went, or where its
+//!   answer took longer than usual, as much later: it may have been counted only then, and whoever refuses what comes
+//!   too early is never asked early because something else was late. What that costs on the average of a hundred
+//!   requests is made up for. Where the interval is below 10 ms, up to as much may be caught up with at once.
 //! * **Idle time is not counted**, and who sends less than the pace learns nothing from being admitted.
 //!
 //! Known before: additive increase and multiplicative decrease (Chiu and Jain, 1989), TCP CUBIC (RFC 9438), BBR's
@@ -55,14 +61,16 @@
 //!
 //! # What cannot be learned
 //!
-//! * One bit a request tells only so much: about 100 requests to find a limit, 200 to 400 (and 20 seconds) to see that
+//! * One bit a request tells only so much: about 100 requests to find a limit, 150 to 300 (and ten seconds) to see that
 //!   it has risen. At one request a second, that is minutes; a limit of 10 a minute is not known within ten seconds.
 //!   One with long windows is not known before the second of them, and where the first was used up in a burst it may
 //!   take a dozen until its echo is gone. Until then refusals are few, as each stop doubles its pauses, but may exceed
 //!   one in a hundred.
-//! * A limit without a burst refuses what jitter brings too early: to be admitted, the interval must exceed the
-//!   server's by the jitter. With 2 ms of it and 100 a second at most 83 can be used; 1000 a second without a burst
-//!   cannot be used well by anybody. The pace that is learned is the one that works.
+//! * A limit without a burst gives nothing back for being late: an interval that never arrives shorter than the server's
+//!   is longer by what the sender, the way there and the answer are late on the average. With 2 ms of it and 100 a
+//!   second at most 83 can be used; 1000 a second without a burst cannot be used well by anybody. Where answers take
+//!   longer than the interval, they tell nothing in time, and the interval must exceed the server's by the jitter, not
+//!   by its average. The pace that is learned is the one that works.
 //! * A server that counts refused requests too, or bans who is refused often, should not be probed: set a
 //!   [`ceiling`](Learning::ceiling), or tell the quota.
 //!
@@ -73,6 +81,7 @@ mod estimate;
 mod line;
 mod pace;
 mod settings;
+mod windows;
 
 pub use line::{Going, Learned, Line, Turn};
 pub use pace::{Pace, Sent};

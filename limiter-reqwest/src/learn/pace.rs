@@ -3,6 +3,7 @@
 use super::{
     Learning,
     estimate::{Estimate, Stop},
+    windows::Windows,
 };
 use limiter_core::Timestamp;
 use std::time::Duration;
@@ -11,6 +12,11 @@ use std::time::Duration;
 const FINE: f64 = 0.01;
 /// What a late request may catch up with there.
 const SLACK: f64 = 0.01;
+/// How many requests the average lateness is taken over, and the part of an interval that may be made up for.
+const LAG_OVER: f64 = 128.0;
+const LAG_MOST: f64 = 0.5;
+/// The part by which what a request usually takes is moved by one that took longer or less.
+const USUAL_STEP: f64 = 0.05;
 
 /// One limit that is being learned: told what was sent and how it was answered, it says when the next may go.
 ///
@@ -22,10 +28,16 @@ pub struct Pace {
     estimate: Estimate,
     /// Instants are kept as seconds after the first.
     origin: Option<Timestamp>,
+    /// When the next may go; and when it might, had the last not been on its way for longer than usual.
     next: f64,
+    due: f64,
+    last: f64,
     stopped: Option<Stopped>,
-    /// How late requests go on the average: wakers are late, and so is the next by as much.
+    /// How late requests go on the average: what that costs is made up for.
     lag: f64,
+    /// How long requests usually take to be answered.
+    usual: Option<f64>,
+    windows: Windows,
     /// What was sent before belongs to an earlier stop.
     resumed: f64,
 }
@@ -47,6 +59,10 @@ struct Stopped {
     /// When the newest refusal was heard of, and how long nothing is sent then.
     since: f64,
     wait: f64,
+    /// It is to end with the server's window.
+    by_window: bool,
+    /// The server has named the pause.
+    named: bool,
     /// One request is on its way, to see.
     trial: bool,
 }
@@ -56,7 +72,19 @@ impl Pace {
     #[must_use]
     pub fn new(settings: Learning) -> Self {
         let estimate = Estimate::new(settings);
-        Self { settings, estimate, origin: None, next: 0.0, stopped: None, lag: 0.0, resumed: 0.0 }
+        Self {
+            settings,
+            estimate,
+            origin: None,
+            next: 0.0,
+            due: 0.0,
+            last: 0.0,
+            stopped: None,
+            lag: 0.0,
+            usual: None,
+            windows: Windows::new(),
+            resumed: 0.0,
+        }
     }
 
     /// How long the next request has to wait; `None` where the answer to one that is on its way decides that.
@@ -67,7 +95,7 @@ impl Pace {
         let wait = match &self.stopped {
             Some(stopped) if stopped.trial => return None,
             Some(stopped) => (stopped.since + stopped.wait - now).min(stopped.wait),
-            None => (self.next - now).min(1.0 / self.estimate.rate()),
+            None => (self.next - now).min(2.0 / self.estimate.rate()),
         };
         // A microsecond is the finest that a `Timestamp` tells.
         Some(if wait > 0.0 { duration(wait).saturating_add(Duration::from_micros(1)) } else { Duration::ZERO })
@@ -82,15 +110,17 @@ impl Pace {
         let now = self.seconds(now);
         let interval = 1.0 / self.estimate.rate();
         let late = now - self.next;
-        let paced = first || late <= interval.max(SLACK);
+        let paced = first || late <= interval.max(SLACK / 2.0);
         if interval < FINE {
             self.next = self.next.max(now - SLACK).min(now) + interval;
         } else {
             if paced && !first && self.stopped.is_none() {
-                self.lag += (late.clamp(0.0, interval / 4.0) - self.lag) / 8.0;
+                self.lag += ((now - self.due).clamp(0.0, interval) - self.lag) / LAG_OVER;
             }
-            self.next = now + interval - self.lag.min(interval / 4.0);
+            self.next = now + interval - self.lag.min(interval * LAG_MOST);
         }
+        self.due = self.next;
+        self.last = now;
         if first {
             self.estimate.begin(now);
         } else if !paced && self.stopped.is_none() {
@@ -103,16 +133,35 @@ impl Pace {
     /// The server did not refuse it for its rate: it answered, with whatever else.
     pub fn admitted(&mut self, now: Timestamp, sent: Sent) {
         let now = self.seconds(now);
+        self.arrived(now, &sent);
         self.estimate.count();
+        self.windows.count(sent.at);
         match self.stopped {
             Some(stopped) if sent.trial => {
                 self.stopped = None;
                 self.resumed = sent.at;
-                self.estimate.resume(sent.at, &stopped.stop);
+                let shown = self.windows.limit(stopped.stop.first);
+                self.estimate.resume(sent.at, &stopped.stop, shown);
+                if !stopped.by_window && !stopped.named {
+                    self.windows.stop_ended(stopped.stop.last, sent.at);
+                }
                 self.next = now.max(sent.at + 1.0 / self.estimate.rate());
             }
             None if sent.paced && sent.at >= self.resumed => self.estimate.grow(now, sent.rate),
             _ => {}
+        }
+    }
+
+    /// The server counted `sent` before `now`, maybe only just then: if that is later than usual, so is the next.
+    fn arrived(&mut self, now: f64, sent: &Sent) {
+        let took = now - sent.at;
+        let usual = self.usual.get_or_insert(took);
+        let excess = (took - *usual).max(0.0);
+        let step = USUAL_STEP * usual.max(1e-4);
+        *usual += (took - *usual).clamp(-step, step);
+        let interval = 1.0 / self.estimate.rate();
+        if sent.at >= self.last && interval >= FINE {
+            self.next = self.next.max(self.due + excess.min(interval));
         }
     }
 
@@ -125,15 +174,23 @@ impl Pace {
             None if sent.at < self.resumed => {}
             None => {
                 let stop = Stop { first: sent.at, last: sent.at, rate: sent.rate, refusals: 1, streak: 1 };
-                let wait = wait(1.0 / self.estimate.rate());
-                self.stopped = Some(Stopped { stop, since: now, wait, trial: false });
+                let mut ends = || self.windows.resume_after(sent.at, 2.0 * self.estimate.stops());
+                let ends = if pause.is_none() { ends() } else { None };
+                let wait = wait(ends.map_or(1.0 / self.estimate.rate(), |ends| (ends - now).max(0.0)));
+                let (by_window, named) = (ends.is_some(), pause.is_some());
+                self.stopped = Some(Stopped { stop, since: now, wait, by_window, named, trial: false });
             }
             Some(stopped) => {
                 stopped.stop.refusals = stopped.stop.refusals.saturating_add(1);
                 stopped.stop.last = stopped.stop.last.max(sent.at);
+                stopped.named |= pause.is_some();
                 if sent.trial {
                     stopped.stop.streak = stopped.stop.streak.saturating_add(1);
                     stopped.trial = false;
+                    if std::mem::take(&mut stopped.by_window) {
+                        self.windows = Windows::new();
+                        stopped.wait = 0.5 / self.estimate.rate();
+                    }
                     stopped.wait = wait(2.0 * stopped.wait);
                     stopped.since = now;
                 }
@@ -271,6 +328,46 @@ mod tests {
     }
 
     #[test]
+    fn after_an_answer_that_took_longer_than_usual_the_next_waits_as_much_longer() {
+        let mut pace = Pace::new(Learning::default().start(10.0).ceiling(10.0).floor(10.0));
+        let mut now = 0.0;
+        let mut go = |took: f64| {
+            let sent = pace.sent(at(now));
+            pace.admitted(at(now + took), sent);
+            now += took;
+            let wait = pace.wait(at(now)).unwrap().as_secs_f64();
+            now += wait;
+            took + wait
+        };
+        for _ in 0..20 {
+            assert!((0.099..0.101).contains(&go(0.001)));
+        }
+        // Maybe it arrived late: from then on, an interval.
+        assert!((0.129..0.131).contains(&go(0.031)));
+        // What that cost is made up for by and by, not by the next alone.
+        assert!((0.098..0.1).contains(&go(0.001)));
+    }
+
+    #[test]
+    fn what_being_late_costs_is_made_up_for_on_the_average() {
+        let mut pace = Pace::new(Learning::default().start(10.0).ceiling(10.0).floor(10.0));
+        let mut now = 0.0;
+        let mut send = |count: u32| {
+            let begun = now;
+            for _ in 0..count {
+                now += pace.wait(at(now)).unwrap().as_secs_f64() + 0.02;
+                let sent = pace.sent(at(now));
+                pace.admitted(at(now), sent);
+            }
+            (now - begun) / f64::from(count)
+        };
+        assert!((0.11..0.121).contains(&send(20)), "too soon");
+        send(1000);
+        let interval = send(100);
+        assert!((0.0999..0.1001).contains(&interval), "{interval}");
+    }
+
+    #[test]
     fn an_idle_hour_lowers_no_estimate() {
         let mut pace = Pace::new(Learning::default());
         let now = admit(&mut pace, 0.0, 30);
@@ -289,15 +386,15 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_delays_by_an_interval_at_most() {
+    fn a_clock_that_steps_back_delays_by_two_intervals_at_most() {
         let mut pace = Pace::new(Learning::default());
         let now = admit(&mut pace, 1e6, 30);
         for back in [1.0, 3600.0, 1e7] {
-            assert!(pace.wait(at(now - back)).unwrap().as_secs_f64() <= 1.0 / pace.rate() + 1e-5);
+            assert!(pace.wait(at(now - back)).unwrap().as_secs_f64() <= 2.0 / pace.rate() + 1e-5);
         }
         let sent = pace.sent(at(now - 3600.0));
         pace.refused(at(now - 7200.0), sent, None);
-        assert!(pace.wait(at(now - 9000.0)).unwrap().as_secs_f64() <= 1.0 / pace.rate() + 1e-5);
+        assert!(pace.wait(at(now - 9000.0)).unwrap().as_secs_f64() <= 2.0 / pace.rate() + 1e-5);
         admit(&mut pace, now - 9000.0, 10);
         assert!(pace.rate().is_finite() && pace.rate() > 0.0);
     }

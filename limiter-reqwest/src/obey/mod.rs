@@ -12,5 +12,5 @@ mod told;
 
 pub use pause_reason::PauseReason;
 
-pub(crate) use pause::{Pause, look, pause};
+pub(crate) use pause::{Owed, Pause, look};
 pub(crate) use told::{asked_pause, is_refusal};

@@ -1,8 +1,8 @@
 //! Pauses in the store.
 
-use crate::plan::Policy;
-use limiter_core::{Error, KeyBuf, Store, Timestamp};
-use std::time::Duration;
+use crate::{plan::Policy, state::Host};
+use limiter_core::{Error, KeyBuf, Store, Timestamp, detach};
+use std::{sync::Arc, time::Duration};
 
 /// A key's pause and the time after it, by the store's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,63 @@ pub(crate) async fn pause<S: Store>(
     let blocked = policy.limiter.block_at_least_async(key, pause).await?;
     let until = blocked.at().saturating_add(blocked.blocked_for());
     Ok(Pause { at: blocked.at(), until, paced_until: mark.at().saturating_add(mark.blocked_for()).max(until) })
+}
+
+/// A pause that an answer has asked for. Dropped before it is made, it is made all the same: who gave up the request has
+/// been refused nonetheless, and others would go on.
+pub(crate) struct Owed<'a, S: Store> {
+    policy: &'a Policy<S>,
+    key: &'a KeyBuf,
+    host: &'a Arc<Host>,
+    length: Duration,
+    paced: Duration,
+    is_made: bool,
+}
+
+impl<'a, S: Store> Owed<'a, S> {
+    /// To be `length`, and followed by `paced`, as [`pause`] has it.
+    pub(crate) fn new(
+        policy: &'a Policy<S>,
+        key: &'a KeyBuf,
+        host: &'a Arc<Host>,
+        length: Duration,
+        paced: Duration,
+    ) -> Self {
+        Self { policy, key, host, length, paced, is_made: length.is_zero() }
+    }
+
+    pub(crate) fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// Makes it, once. A store that fails has been asked.
+    pub(crate) async fn make(mut self) -> Result<(), Error> {
+        let made = pause(self.policy, self.key, self.length, self.paced).await;
+        self.is_made = true;
+        self.host.paused(&made?);
+        Ok(())
+    }
+
+    /// Another takes its place.
+    pub(crate) fn replaced(mut self) {
+        self.is_made = true;
+    }
+}
+
+impl<S: Store> Drop for Owed<'_, S> {
+    /// From the beginning: a pause that stands already is as good.
+    fn drop(&mut self) {
+        if self.is_made {
+            return;
+        }
+        let (policy, key, host) = (self.policy.clone(), self.key.clone(), Arc::clone(self.host));
+        let (length, paced) = (self.length, self.paced);
+        detach(async move {
+            if let Ok(made) = pause(&policy, &key, length, paced).await {
+                host.paused(&made);
+            }
+        });
+    }
 }
 
 /// What the store's time is, and until when `key` comes back at its pace: somebody else may have been told to pause.

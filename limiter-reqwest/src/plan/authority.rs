@@ -1,11 +1,10 @@
-//! Hosts and paths as rules name them.
+//! Hosts as rules name them.
 
 use super::{
     error::{Kind, PlanError},
     key,
 };
 use reqwest::Url;
-use std::borrow::Cow;
 
 /// Where a rule applies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,43 +74,6 @@ fn name(text: &str) -> Option<String> {
     (url.port().is_none() && !text.contains(':')).then(|| url.domain().map(str::to_owned))?
 }
 
-/// The prefix of a path, in whole segments; without a slash at its end.
-pub(super) fn prefix(text: &str) -> Result<String, PlanError> {
-    let wrong = || PlanError::new(Kind::Path, text);
-    if !text.starts_with('/') || text.contains(['?', '#']) {
-        return Err(wrong());
-    }
-    let mut url = Url::parse("http://a/").map_err(|_| wrong())?;
-    url.set_path(text);
-    Ok(plain(url.path()).trim_end_matches('/').to_owned())
-}
-
-/// `path` with escapes only where they are needed, in upper case (RFC 3986, section 6.2.2): to a server, `/s%65arch` is
-/// `/search`.
-pub(super) fn plain(path: &str) -> Cow<'_, str> {
-    let mut parts = path.split('%');
-    let Some(first) = parts.next().filter(|first| first.len() < path.len()) else { return Cow::Borrowed(path) };
-    let mut plain = first.to_owned();
-    for part in parts {
-        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).zip(part.get(2..));
-        match escaped {
-            Some((byte, rest)) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
-                plain.push(byte.into());
-                plain += rest;
-            }
-            Some((byte, rest)) => plain += &format!("%{byte:02X}{rest}"),
-            None => plain += &format!("%{part}"),
-        }
-    }
-    Cow::Owned(plain)
-}
-
-/// Whether `path` is `prefix`, or goes on with another segment; both [`plain`].
-pub(super) fn is_under(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_domain_or_path_is_refused() {
+    fn what_is_no_host_or_domain_is_refused() {
         for text in [
             "",
             " ",
@@ -159,28 +121,6 @@ mod tests {
         }
         for text in ["", "*.example.com", "example.com:80", "127.0.0.1", "[::1]", "https://example.com"] {
             assert_eq!(Site::domain(text), Err(PlanError::new(Kind::Domain, text)), "{text}");
-        }
-        for text in ["", "v2", "/v2?x=1", "/#a"] {
-            assert_eq!(prefix(text), Err(PlanError::new(Kind::Path, text)), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_ends_where_a_segment_does() {
-        let is_under = |path: &str, text: &str| is_under(&plain(path), &prefix(text).unwrap());
-        for path in ["/v2/search", "/v2/search/", "/v2/search/x"] {
-            assert!(is_under(path, "/v2/search") && is_under(path, "/v2/search/") && is_under(path, "/"), "{path}");
-        }
-        for path in ["/v2/searching", "/v2", "/V2/search", "/x/v2/search"] {
-            assert!(!is_under(path, "/v2/search"), "{path}");
-        }
-        for (path, text) in
-            [("/a%20b/c", "/a b"), ("/v2/se%61rch/x", "/v2/search"), ("/%7e%c3%bc", "/~ü"), ("/a%2fb", "/a%2Fb")]
-        {
-            assert!(is_under(path, text), "{path}");
-        }
-        for path in ["/v2%2Fsearch", "/v2/search%", "/v2/search%zz", "/v2/search%2", "/v2/%s%65arch"] {
-            assert!(!is_under(path, "/v2/search"), "{path}");
         }
     }
 

@@ -3,6 +3,7 @@
 mod authority;
 mod error;
 mod key;
+mod path;
 mod policy;
 #[cfg(feature = "psl")]
 mod registered;

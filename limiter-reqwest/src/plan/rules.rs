@@ -2,8 +2,9 @@
 
 use super::{
     PlanError, Policy, RequestKey,
-    authority::{Site, is_under, plain, prefix},
+    authority::Site,
     key,
+    path::{Path, prefix},
 };
 use limiter_core::{KeyBuf, Limiter, Store};
 use reqwest::{Request, Url};
@@ -118,10 +119,10 @@ impl<S: Store> Plan<S> {
             _ => None,
         };
         if self.has_paths {
-            let path = plain(url.path());
+            let path = Path::of(url);
             let under = Site::of(&host, url).filter_map(|site| {
                 let paths = &self.sites.get(&site)?.paths;
-                let (prefix, policy) = paths.iter().find(|(prefix, _)| is_under(&path, prefix))?;
+                let (prefix, policy) = paths.iter().find(|(prefix, _)| path.is_under(prefix))?;
                 Some((prefix, policy, domain(&site)))
             });
             let longest = under.reduce(|best, next| if next.0.len() > best.0.len() { next } else { best });
@@ -201,6 +202,11 @@ mod tests {
             ("https://SHOP.example.:8443", "shop"),
             ("https://a.example/v2/search?q=1", "/v2/search"),
             ("https://a.example/v2/searching", "/v2"),
+            ("https://a.example//v2/search", "/v2/search"),
+            ("https://a.example/v2//search", "/v2/search"),
+            ("https://a.example/v2/./search", "/v2/search"),
+            ("https://a.example/v1/../v2/search", "/v2/search"),
+            ("https://a.example/v2%2Fsearch", "/v2/search"),
             ("https://a.example/v22", "A.example"),
             ("https://x.v2.api.example/export/1", "/export"),
         ] {

@@ -11,7 +11,7 @@ mod run;
 mod servers;
 
 use limiter_reqwest::learn::Learning;
-use run::{FAR, Outcome, Run};
+use run::{FAR, NEAR, Network, Outcome, Run};
 use servers::Kind::{self, Bucket, Counters, Fixed, Log, Nginx};
 
 /// Those that show within a second what a pace leads to.
@@ -35,7 +35,11 @@ struct Table(Vec<String>);
 
 impl Table {
     fn expect(&mut self, what: &str, run: &Run, used: f64, refused: f64) {
-        let outcome = run.outcomes(SEEDS);
+        self.expect_of(SEEDS, what, run, used, refused);
+    }
+
+    fn expect_of(&mut self, seeds: u64, what: &str, run: &Run, used: f64, refused: f64) {
+        let outcome = run.outcomes(seeds);
         let line = line(what, run, &outcome);
         println!("{line}");
         // Not a number is no success either.
@@ -108,7 +112,7 @@ fn a_limit_that_changes_is_followed() {
                     continue;
                 }
                 let mut run = Run::new(kind, rate);
-                run.change = Some((run.seconds / 2.0, factor));
+                run.changes = vec![(run.seconds / 2.0, factor)];
                 run.seconds = run.seconds / 2.0 + 60_f64.max(2000.0 / (rate * factor));
                 // A fall is felt at once; a rise shows at the next probe.
                 run.grace.1 = if factor < 1.0 { 10_f64.max(100.0 / lowest) } else { 20_f64.max(400.0 / rate) };
@@ -117,6 +121,38 @@ fn a_limit_that_changes_is_followed() {
         }
     }
     table.check();
+}
+
+/// As in `learning_servers`: 40 a second, then 20, then 40 again, each judged from ten seconds after it began.
+fn changing(kind: Kind, late: f64) -> Run {
+    let mut run = Run::new(kind, 40.0);
+    (run.seconds, run.changes) = (100.0, vec![(30.0, 0.5), (60.0, 1.0)]);
+    run.network = Network { round_trip: 0.001, late, ..NEAR };
+    run
+}
+
+#[test]
+fn ten_seconds_after_a_change_nine_tenths_are_used_also_by_who_is_late() {
+    let mut table = Table::default();
+    for kind in [Fixed(1), Counters(1), Log(1), Bucket(5), Nginx(5), Nginx(0)] {
+        for late in [0.0, 0.000_5] {
+            table.expect_of(40, &format!("late {late}"), &changing(kind, late), 0.9, 0.01);
+        }
+    }
+    table.check();
+}
+
+#[test]
+fn without_a_burst_being_late_costs_what_it_must() {
+    // Late in sending, late on the way there, and the answer late to show it: each lengthens an interval.
+    for (late, part) in [(0.000_5, 0.9), (0.001, 0.9), (0.002, 0.85)] {
+        let mut run = changing(Nginx(0), late);
+        run.changes.clear();
+        let outcome = run.outcomes(40);
+        println!("{}", line(&format!("late {late}"), &run, &outcome));
+        let always = 1.0 / (1.0 + 3.0 * late * run.rate);
+        assert!(outcome.refused <= 0.01 && outcome.used >= part * always, "{}", line("late", &run, &outcome));
+    }
 }
 
 #[test]

@@ -13,23 +13,33 @@ pub(crate) struct Network {
     pub(crate) round_trip: f64,
     /// Each way takes up to so much longer.
     pub(crate) jitter: f64,
+    /// So much too late on the average, now and then much more, is sent what was to be; and as much later, each for
+    /// itself, is it at the server, and its answer back.
+    pub(crate) late: f64,
     /// Requests on their way at the same time, at most.
     pub(crate) callers: usize,
 }
 
-/// A machine room away, over a network that is not busy.
-pub(crate) const NEAR: Network = Network { round_trip: 0.02, jitter: 0.000_2, callers: 256 };
-/// The other side of an ocean.
-pub(crate) const FAR: Network = Network { round_trip: 0.1, jitter: 0.005, callers: 256 };
+impl Network {
+    /// A Weibull distribution of shape 1/2: mostly little, and now and then ten times the mean.
+    fn lateness(&self, random: f64) -> u64 {
+        (self.late / 2.0 * (1.0 - random).ln().powi(2) * SECOND) as u64
+    }
+}
 
-/// One experiment: a limit of `rate` requests a second, that is `changes.1` times as high from `changes.0` on.
+/// A machine room away, over a network that is not busy.
+pub(crate) const NEAR: Network = Network { round_trip: 0.02, jitter: 0.000_2, late: 0.0, callers: 256 };
+/// The other side of an ocean.
+pub(crate) const FAR: Network = Network { round_trip: 0.1, jitter: 0.005, late: 0.0, callers: 256 };
+
+/// One experiment: a limit of `rate` requests a second, that is so many times as high from each of `changes` on.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) kind: Kind,
     pub(crate) rate: f64,
     pub(crate) seconds: f64,
-    pub(crate) change: Option<(f64, f64)>,
-    /// Not judged: the first seconds, and those after the change.
+    pub(crate) changes: Vec<(f64, f64)>,
+    /// Not judged: the first seconds, and those after each change.
     pub(crate) grace: (f64, f64),
     pub(crate) network: Network,
     pub(crate) learning: Learning,
@@ -55,17 +65,17 @@ impl Run {
     pub(crate) fn new(kind: Kind, rate: f64) -> Run {
         let seconds = (4000.0 / rate).clamp(60.0, 4000.0);
         let learning = Learning::default();
-        Run { kind, rate, seconds, change: None, grace: (10.0, 10.0), network: NEAR, learning, seed: 0 }
+        Run { kind, rate, seconds, changes: Vec::new(), grace: (10.0, 10.0), network: NEAR, learning, seed: 0 }
     }
 
     fn limit_at(&self, second: f64) -> f64 {
-        let changed = self.change.filter(|(at, _)| second >= *at);
-        self.rate * changed.map_or(1.0, |(_, factor)| factor)
+        let changed = self.changes.iter().rev().find(|(at, _)| second >= *at);
+        self.rate * changed.map_or(1.0, |(_, factor)| *factor)
     }
 
     fn is_judged(&self, second: f64) -> bool {
-        let since_change = self.change.map(|(at, _)| second - at).filter(|since| *since >= 0.0);
-        second >= self.grace.0 && since_change.is_none_or(|since| since >= self.grace.1)
+        let changing = self.changes.iter().any(|(at, _)| (0.0..self.grace.1).contains(&(second - at)));
+        second >= self.grace.0 && !changing
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
@@ -74,25 +84,33 @@ impl Run {
         let mut server = self.kind.server(self.rate, random());
         let begin = 1_000_000_000_u64;
         let end = begin + (self.seconds * SECOND) as u64;
-        let mut change = self.change.map(|(at, factor)| (begin + (at * SECOND) as u64, factor));
+        let mut changes = self.changes.iter().map(|(at, factor)| (begin + (at * SECOND) as u64, *factor)).peekable();
         let mut pace = Pace::new(self.learning);
         let mut events: BinaryHeap<Event> = BinaryHeap::new();
         let mut requests: Vec<(Sent, bool)> = Vec::new();
         let mut arrivals: Vec<(f64, bool)> = Vec::new();
         let (mut now, mut number, mut on_their_way, mut fastest) = (begin, 0_u64, 0_usize, 0_f64);
+        let (mut due, mut late) = (0_u64, 0_u64);
         loop {
             let wait = if on_their_way < self.network.callers { pace.wait(Timestamp::from_micros(now)) } else { None };
-            let sends = wait.map(|wait| now.saturating_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)));
+            let may = wait.map(|wait| now.saturating_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)));
+            if let Some(may) = may.filter(|may| *may > now && may.abs_diff(due) > 2) {
+                (due, late) = (may, self.network.lateness(random()));
+            }
+            let sends = may.map(|_| (due + late).max(now));
             let event = events.peek().map(|Reverse(event)| event.0);
             let at = sends.into_iter().chain(event).min().expect("a request to send or one on its way");
             if at >= end {
                 break;
             }
             now = at;
-            if let Some((_, factor)) = change.take_if(|(at, _)| now >= *at) {
+            while let Some((_, factor)) = changes.next_if(|(at, _)| now >= *at) {
                 server.change(self.rate * factor);
             }
-            let mut travel = || ((self.network.round_trip / 2.0 + self.network.jitter * random()) * SECOND) as u64;
+            let mut travel = || {
+                let late = self.network.lateness(random());
+                late + ((self.network.round_trip / 2.0 + self.network.jitter * random()) * SECOND) as u64
+            };
             number += 1;
             if event.is_none_or(|event| event > at) {
                 requests.push((pace.sent(Timestamp::from_micros(now)), false));

@@ -26,48 +26,46 @@ async fn serve(limiter: Limiter) -> (String, Arc<Mutex<Vec<Seen>>>) {
 }
 
 /// 40 a second, then 20, then 40 again, of one algorithm.
-async fn follows(algorithm: &str, burst: &str, used: f64, refused: f64) -> Result<(), String> {
+async fn follows(algorithm: &str, burst: &str) -> Result<(), String> {
     let quota = |rate: u32| format!("{algorithm} {rate}/s{burst}").parse().unwrap();
     let limiter = Limiter::builder(quota(40)).build();
     let (url, seen) = serve(limiter.clone()).await;
     let limits = Limits::new(Limiter::parse("1000/s").unwrap()).learn(Learning::default());
     let client = client(limits.clone());
-    let phases = [Phase(40, 30, 15), Phase(20, 30, 15), Phase(40, 45, 25)];
+    let phases = [Phase(40, 30, 10), Phase(20, 30, 10), Phase(40, 40, 10)];
     for Phase(rate, seconds, _) in &phases {
         limiter.set_quota(quota(*rate));
         ask_from_tasks(&client, &url, *seconds).await;
         assert!(learned_limit(&limits, &url).await.is_some());
     }
     let seen = seen.lock().unwrap().clone();
-    check_phases(algorithm, &seen, &phases, used, refused)
+    check_phases(algorithm, &seen, &phases)
 }
 
-fn is_followed(algorithm: &str, burst: &str, used: f64, refused: f64) {
-    attempts(|| runtime().block_on(follows(algorithm, burst, used, refused)));
+fn is_followed(algorithm: &str, burst: &str) {
+    attempts(|| runtime().block_on(follows(algorithm, burst)));
 }
 
-/// One that is full refuses until its end: a probe costs a stop as long, and a handful of refusals, by chance more of
-/// them in so short a time than the one in a hundred that holds over thousands of requests.
 #[test]
 #[ignore = "a row of every_row_at_once"]
 fn a_fixed_window_that_changes_is_followed() {
-    is_followed("fixed_window", "", 0.85, 0.02);
+    is_followed("fixed_window", "");
 }
 
 #[test]
 #[ignore = "a row of every_row_at_once"]
 fn a_sliding_window_that_changes_is_followed() {
-    is_followed("sliding_window", "", 0.9, 0.01);
+    is_followed("sliding_window", "");
 }
 
 #[test]
 #[ignore = "a row of every_row_at_once"]
 fn a_sliding_log_that_changes_is_followed() {
-    is_followed("sliding_log", "", 0.9, 0.01);
+    is_followed("sliding_log", "");
 }
 
 #[test]
 #[ignore = "a row of every_row_at_once"]
 fn a_bucket_that_changes_is_followed() {
-    is_followed("gcra", " burst 5", 0.9, 0.01);
+    is_followed("gcra", " burst 5");
 }

@@ -1,6 +1,6 @@
 //! The header fields of responses.
 
-use crate::{FieldSet, announced::Announced, verdict::Verdict};
+use crate::{FieldSet, Verdict, policies::Announced};
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use limiter_core::http::{Generation, PolicyState};
 use smallvec::SmallVec;
@@ -15,8 +15,7 @@ pub(crate) fn add_to(verdict: &Verdict, headers: &mut HeaderMap) {
 }
 
 pub(super) fn add_fields(verdict: &Verdict, headers: &mut HeaderMap) {
-    let Some(fields) = verdict.parts().first().map(|part| part.fields).filter(|fields| *fields != FieldSet::NONE)
-    else {
+    let Some(fields) = verdict.parts().first().map(|part| part.fields).filter(|_| verdict.has_fields()) else {
         return;
     };
     add_policy_field(verdict.parts(), headers);
@@ -105,8 +104,14 @@ pub fn exposed_headers(fields: impl Into<FieldSet>) -> Vec<HeaderName> {
     names
 }
 
-/// A number as a value: written where it stays, in one allocation of its length.
+/// A number as a value: written where it stays, in one allocation of its length, and in none where it is one digit, as
+/// most waits are.
 pub(super) fn number(value: u64) -> HeaderValue {
+    const DIGITS: &str = "0123456789";
+    let one = usize::try_from(value).ok().and_then(|digit| DIGITS.get(digit..=digit));
+    if let Some(digit) = one {
+        return HeaderValue::from_static(digit);
+    }
     let mut digits = [b'0'; 20];
     let (mut rest, mut start) = (value, digits.len());
     for digit in digits.iter_mut().rev() {
@@ -160,7 +165,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_full() {
-        for value in [0, 1, 9, 10, 99, 100, 12_345, u64::from(u32::MAX), u64::MAX] {
+        for value in [0, 1, 5, 9, 10, 11, 99, 100, 12_345, u64::from(u32::MAX), u64::MAX] {
             assert_eq!(number(value), value.to_string());
         }
     }

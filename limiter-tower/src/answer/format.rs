@@ -32,9 +32,9 @@ pub enum Format {
     Problem,
     /// `text/plain`: one sentence.
     Text,
-    /// `application/json`: `error` (`quota_exceeded`, `blocked`, `forbidden`, `cost_too_large`, `no_key` or
-    /// `temporary_reduced_capacity`), `message`, and, where there are any, `retry_after` in seconds and
-    /// `violated_policies`.
+    /// `application/json`: `error` (`quota_exceeded`, `blocked`, `forbidden`, `cost_too_large`,
+    /// `too_many_at_once`, `no_key` or `temporary_reduced_capacity`), `message`, and, where there are any, `retry_after` in
+    /// seconds and `violated_policies`.
     Json,
     /// gRPC's trailers-only response: HTTP status 200, `grpc-status`, `grpc-message`, no body. Over the quota is
     /// `RESOURCE_EXHAUSTED` (8) with `grpc-retry-pushback-ms` and a `google.rpc.RetryInfo`; a store that failed is
@@ -85,7 +85,7 @@ fn problem(refusal: &Refusal<'_>) -> String {
         }
         Reason::CostTooLarge { .. } => cost_too_large(Some(&refusal.detail())),
         Reason::StoreFailed(_) => temporary_reduced_capacity(None),
-        Reason::Forbidden => about_blank(refusal.status(), &refusal.detail()),
+        Reason::Forbidden | Reason::TooManyAtOnce { .. } => about_blank(refusal.status(), &refusal.detail()),
         Reason::NoKey(error) => about_blank(error.status(), error.detail()),
     }
 }
@@ -105,6 +105,7 @@ fn json(refusal: &Refusal<'_>) -> String {
         Reason::Blocked(_) => "blocked",
         Reason::Forbidden => "forbidden",
         Reason::CostTooLarge { .. } => "cost_too_large",
+        Reason::TooManyAtOnce { .. } => "too_many_at_once",
         Reason::StoreFailed(_) => "temporary_reduced_capacity",
         Reason::NoKey(_) => "no_key",
     };

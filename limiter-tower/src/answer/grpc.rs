@@ -60,7 +60,9 @@ fn code(reason: Reason<'_>) -> u8 {
         Reason::StoreFailed(_) => return UNAVAILABLE,
         Reason::Forbidden => return PERMISSION_DENIED,
         Reason::NoKey(error) => error,
-        Reason::Denied(_) | Reason::Blocked(_) | Reason::CostTooLarge { .. } => return RESOURCE_EXHAUSTED,
+        Reason::Denied(_) | Reason::Blocked(_) | Reason::CostTooLarge { .. } | Reason::TooManyAtOnce { .. } => {
+            return RESOURCE_EXHAUSTED;
+        }
     };
     match error.status() {
         StatusCode::BAD_REQUEST => INVALID_ARGUMENT,

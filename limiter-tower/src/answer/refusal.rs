@@ -64,6 +64,14 @@ pub enum Reason<'a> {
         /// What the quota can hold.
         capacity: u64,
     },
+    /// As many requests of its key are at work as may be at once ([`LimiterBuilder::at_once`](limiter_core::LimiterBuilder::at_once)).
+    /// Answered with 429, without `Retry-After`: nobody can say when one of them ends.
+    TooManyAtOnce {
+        /// The policy that bounds them, where the layer has several.
+        policy: Option<&'a PolicyName>,
+        /// How many may be at work.
+        most: usize,
+    },
     /// The store could not decide, which is no fault of the client's. Answered with 503. The error is for logs.
     StoreFailed(&'a Error),
     /// Its key cannot be had. Answered with the error's own status.
@@ -75,7 +83,7 @@ impl Reason<'_> {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Denied(_) | Self::Blocked(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Denied(_) | Self::Blocked(_) | Self::TooManyAtOnce { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::CostTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::StoreFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -103,8 +111,8 @@ impl<'a> Refusal<'a> {
         self.reason.status()
     }
 
-    /// The wait after which the request is admitted, as `Retry-After` says: whole seconds, at least 1, jitter included.
-    /// `None` where nobody can say, or waiting is no use.
+    /// The wait after which the request is admitted, or a store that failed is asked again, as `Retry-After` says: whole
+    /// seconds, at least 1, jitter included. `None` where nobody can say, or waiting is no use.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after_seconds.map(Duration::from_secs)
@@ -154,6 +162,7 @@ impl<'a> Refusal<'a> {
             Reason::Denied(_) => self.exceeded(),
             Reason::Blocked(_) | Reason::Forbidden => "Requests like this one are blocked".to_owned(),
             Reason::CostTooLarge { policy, cost, capacity } => return too_large(policy, cost, capacity),
+            Reason::TooManyAtOnce { policy, most } => too_many_at_once(policy, most),
             Reason::StoreFailed(_) => "Requests cannot be counted at the moment".to_owned(),
             Reason::NoKey(error) => return error.detail().to_owned(),
         };
@@ -190,6 +199,12 @@ impl<'a> Refusal<'a> {
     pub fn respond_as(self, format: Format) -> Response<String> {
         format.respond(self)
     }
+}
+
+/// What is wrong where others are to end first.
+fn too_many_at_once(policy: Option<&PolicyName>, most: usize) -> String {
+    let of = policy.map(|name| format!(" under \"{name}\"")).unwrap_or_default();
+    format!("{most} requests are at work already{of}, as many as may be at once; try again when one of them has ended")
 }
 
 /// What is wrong with a cost that can never fit.

@@ -11,10 +11,11 @@ use limiter_core::KeyBuf;
 ///
 /// ```
 /// use limiter_core::Limiter;
-/// use limiter_tower::{HeaderKey, MethodKey, RateLimitLayer};
+/// use limiter_tower::{ExtensionKey, MethodKey, RateLimitLayer};
 ///
 /// # fn main() -> Result<(), limiter_core::QuotaError> {
-/// let each_users_methods = (HeaderKey::new(http::header::AUTHORIZATION), MethodKey);
+/// // By the number of the user whom a layer further out has signed in.
+/// let each_users_methods = (ExtensionKey::<u64>::new(), MethodKey);
 /// let layer = RateLimitLayer::new(Limiter::parse("100/s")?).key(each_users_methods);
 /// # let _ = layer;
 /// # Ok(())

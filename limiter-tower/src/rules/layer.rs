@@ -6,7 +6,7 @@ use super::{
     rule::{PolicyRule, Rules},
     service::RulesService,
 };
-use crate::{RateLimitLayer, layer::Settings};
+use crate::{RateLimitLayer, decision::Settings};
 use arc_swap::{ArcSwap, Guard};
 use limiter_core::{KeyBuf, Limiter, LimiterBuilder, MemoryStore, Quota, Store};
 use std::{
@@ -50,7 +50,13 @@ struct State<S: Store> {
     rules: Rules,
     /// In the order of the policies.
     limiters: Vec<Limiter<S>>,
+    /// Policies that are gone, the latest last. A request may still wait under one when it comes back: with a limiter of
+    /// its own, its quota would be one of another process's.
+    gone: Vec<(PolicyRule, Limiter<S>)>,
 }
+
+/// Policies that are gone and remembered.
+const MOST_GONE: usize = 64;
 
 /// What is not in rules.
 struct Setup<S: Store> {
@@ -99,9 +105,10 @@ impl<S: Store> RulesLayer<S> {
     /// [`Limiter::set_quota`]. One that is gone limits nothing any more; its count stays in the store until it is used
     /// up, should the policy come back.
     ///
-    /// A decision that another thread is making at that very instant may still be under the quota before. Where that
-    /// is the smaller one, what is in use of the key beyond it is forgotten, as whenever a quota goes to and fro: so
-    /// much more can be let in, once.
+    /// While a failing store is left alone, it stays so for the rest of the pause, where the breaker's setting is the same.
+    ///
+    /// A decision that another thread is making at that very instant is under the quota before, if it comes before any
+    /// under the new one: what is in use of a key is never forgotten for it.
     pub fn apply(&self, rules: Rules) -> RulesChange {
         self.0.apply(self.0.state(), rules)
     }
@@ -174,8 +181,8 @@ impl<S: Store> RulesLayerBuilder<S> {
     /// Puts the rules in force.
     pub fn build(self) -> RulesLayer<S> {
         let Self { rules, setup } = self;
-        let (settings, limiters) = setup.make(&rules, None);
-        let state = Mutex::new(State { rules, limiters });
+        let (settings, limiters) = setup.make(&rules, None, None);
+        let state = Mutex::new(State { rules, limiters, gone: Vec::new() });
         RulesLayer(Arc::new(InForce { settings: ArcSwap::new(settings), state, setup }))
     }
 }
@@ -192,23 +199,33 @@ impl<S: Store> InForce<S> {
 
     fn apply(&self, mut state: MutexGuard<'_, State<S>>, rules: Rules) -> RulesChange {
         let change = RulesChange::between(&state.rules, &rules);
-        let (settings, limiters) = self.setup.make(&rules, Some(&state));
+        let (settings, limiters) = self.setup.make(&rules, Some(&state), Some(&self.settings.load()));
         self.settings.store(settings);
-        *state = State { rules, limiters };
+        let gone = state.gone(&rules);
+        *state = State { rules, limiters, gone };
         change
     }
 }
 
 impl<S: Store> Setup<S> {
-    fn make(&self, rules: &Rules, before: Option<&State<S>>) -> (Arc<Settings<S>>, Vec<Limiter<S>>) {
+    /// What comes in the place of the settings that are `in_force`, made of `before`.
+    fn make(
+        &self,
+        rules: &Rules,
+        before: Option<&State<S>>,
+        in_force: Option<&Settings<S>>,
+    ) -> (Arc<Settings<S>>, Vec<Limiter<S>>) {
         let mut limiters = Vec::new();
         let limiter = |rule: &PolicyRule| {
             let limiter = before.and_then(|before| before.kept(rule)).unwrap_or_else(|| self.limiter(rule));
             limiters.push(limiter.clone());
             limiter
         };
-        let layer = rules.layer(limiter, self.local.clone());
-        ((self.layer)(layer).0, limiters)
+        let mut layer = (self.layer)(rules.layer(limiter, self.local.clone()));
+        if let Some(in_force) = in_force {
+            layer = layer.with_failing(|failing| failing.in_place_of(&in_force.failing));
+        }
+        (layer.0, limiters)
     }
 
     fn limiter(&self, rule: &PolicyRule) -> Limiter<S> {
@@ -225,8 +242,7 @@ impl<S: Store> Setup<S> {
 impl<S: Store> State<S> {
     /// The limiter of a policy that was there before, under its quotas of now.
     fn kept(&self, rule: &PolicyRule) -> Option<Limiter<S>> {
-        let mut before = self.rules.said.policies.iter().zip(&self.limiters);
-        let (was, limiter) = before.find(|(was, _)| was.name == rule.name)?;
+        let (was, limiter) = self.known().find(|(was, _)| was.name == rule.name)?;
         let has_same_quotas = rule.quota == was.quota && rule.plans == was.plans;
         if has_same_quotas && (rule.plans.is_empty() || rule.has_members() == was.has_members()) {
             return Some(limiter.clone());
@@ -236,6 +252,20 @@ impl<S: Store> State<S> {
             false => limiter.set_rule(plan_of(rule)),
         }
         Some(limiter.clone())
+    }
+
+    fn known(&self) -> impl Iterator<Item = (&PolicyRule, &Limiter<S>)> {
+        let gone = self.gone.iter().map(|(rule, limiter)| (rule, limiter));
+        gone.chain(self.rules.said.policies.iter().zip(&self.limiters))
+    }
+
+    /// The policies that are gone under `rules`.
+    fn gone(&self, rules: &Rules) -> Vec<(PolicyRule, Limiter<S>)> {
+        let is_gone = |was: &PolicyRule| rules.said.policies.iter().all(|rule| rule.name != was.name);
+        let gone = self.known().filter(|(was, _)| is_gone(was));
+        let mut gone: Vec<_> = gone.map(|(rule, limiter)| (rule.clone(), limiter.clone())).collect();
+        gone.drain(..gone.len().saturating_sub(MOST_GONE));
+        gone
     }
 }
 
@@ -288,5 +318,30 @@ impl<S: Store> fmt::Debug for InForce<S> {
 impl<S: Store> fmt::Debug for RulesLayerBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RulesLayerBuilder").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_GONE, RulesLayer};
+    use crate::{Rules, RulesFormat, RulesReader};
+
+    fn one(name: &str, quota: &str) -> Rules {
+        let text = format!("policy = [{{ name = '{name}', quota = '{quota}' }}]");
+        RulesReader::new().parse(&text, RulesFormat::Toml).unwrap()
+    }
+
+    #[test]
+    fn a_policy_that_comes_back_has_the_limiter_under_which_requests_may_still_wait() {
+        let layer = RulesLayer::new(one("api", "10/day"));
+        let limiter = layer.0.state().limiters[0].clone();
+        layer.apply(one("other", "1/s"));
+        layer.apply(one("another", "1/s"));
+        layer.apply(one("api", "20/day"));
+        assert_eq!(limiter.quota(), "20/day".parse().ok());
+        for n in 0..2 * MOST_GONE {
+            layer.apply(one(&format!("policy{n}"), "1/s"));
+        }
+        assert_eq!(layer.0.state().gone.len(), MOST_GONE);
     }
 }

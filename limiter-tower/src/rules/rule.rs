@@ -3,7 +3,7 @@
 use super::{named::Named, request::RequestRule, status::StatusRule};
 use crate::{
     Breaker, ClientAddr, CookieKey, FieldSet, Format, Global, HeaderKey, KeyError, KeyExtractor, MethodKey, Policy,
-    PolicyName, QueryKey, RateLimitLayer, StoreFailure, TrustedProxies,
+    PolicyName, QueryKey, RateLimitLayer, StoreFailure, TrustedProxies, policies::same_name,
 };
 use http::{HeaderName, request::Parts, response};
 use limiter_core::{KeyBuf, Limiter, MemoryStore, Quota, Store};
@@ -181,6 +181,16 @@ impl PolicyRule {
     /// Whether keys are several values, each behind its length.
     pub(super) fn has_members(&self) -> bool {
         self.key.len() > 1
+    }
+
+    /// A name that clients would be told both this one and `other` by, if there is one.
+    pub(super) fn same_name(&self, other: &Self) -> Option<PolicyName> {
+        let is_told = !self.is_shadow && !other.is_shadow;
+        same_name((&self.name, &self.quotas()), (&other.name, &other.quotas())).filter(|_| is_told)
+    }
+
+    fn quotas(&self) -> Vec<&Quota> {
+        std::iter::once(&self.quota).chain(self.plans.values()).chain(&self.local_quota).collect()
     }
 }
 

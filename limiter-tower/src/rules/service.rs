@@ -1,7 +1,7 @@
 //! The service: each request under the rules that are in force when it comes.
 
 use super::layer::InForce;
-use crate::{RateLimit, future::ResponseFuture};
+use crate::{RateLimit, ResponseFuture};
 use arc_swap::Guard;
 use http::{Request, Response};
 use limiter_core::{MemoryStore, Store};

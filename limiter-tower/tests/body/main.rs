@@ -6,5 +6,6 @@
 mod common;
 mod frames;
 mod pace;
+mod responses;
 mod sockets;
 mod whole;

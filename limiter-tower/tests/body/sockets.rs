@@ -48,6 +48,24 @@ async fn a_download_takes_its_time_arrives_whole_and_keeps_its_length() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_is_charged_for_the_bytes_that_went_out_and_is_at_work_until_then() {
+    let limiter = Limiter::builder("fixed_window 1000000/day".parse().unwrap()).at_once(1).build();
+    let layer = RateLimitLayer::new(limiter.clone()).whole_responses().true_cost_of_body(|_, bytes| Some(bytes));
+    let (client, url) = serve(Router::new().route("/", get(|| async { file() })).layer(layer)).await;
+    let mut left = 1_000_000;
+    for _ in 0..3 {
+        let response = client.get(&url).send().await.unwrap();
+        assert_eq!((response.status(), response.bytes().await.unwrap().len()), (StatusCode::OK, LEN));
+        left -= LEN as u64;
+        let begun = Instant::now();
+        while limiter.peek(()).unwrap().remaining() != left || limiter.place(()).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the server has sent it long since");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn downloads_of_one_user_share_the_pace_and_another_user_has_his_own() {
     let layer = ThrottleResponseBodyLayer::new(Limiter::parse(QUOTA).unwrap()).key(user());
     let (client, url) = serve(Router::new().route("/", get(|| async { file() })).layer(layer)).await;

@@ -2,11 +2,12 @@
 
 #![allow(dead_code, unreachable_pub, unused_imports)] // each test file uses a part of this one
 
+pub mod crowd;
 mod remote;
+mod world;
 
 pub use remote::Remote;
-
-pub mod crowd;
+pub use world::{World, policy};
 
 use http::{HeaderName, Request, Response};
 use std::{

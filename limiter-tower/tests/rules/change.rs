@@ -1,5 +1,6 @@
 //! Rules that change while they are in force.
 
+use super::common::{Ready, Remote, request};
 use http::{Request, Response};
 use limiter_core::{ManualClock, MemoryStore, Timestamp};
 use limiter_tower::{Rules, RulesFormat, RulesLayer, RulesReader};
@@ -66,6 +67,30 @@ async fn a_service_that_is_there_already_follows() {
     assert_eq!(change.to_string(), "added: other; removed: api; settings of all policies changed");
     assert_eq!((ask().await.status(), ask().await.status()), (200.try_into().unwrap(), 200.try_into().unwrap()));
     assert!(layer.apply(layer.rules()).is_empty());
+}
+
+#[tokio::test]
+async fn a_store_that_is_left_alone_stays_so_under_other_rules_unless_the_breakers_setting_changes() {
+    let store = Remote::down();
+    let of = |quota: &str, breaker: &str| {
+        rules(&format!("{{ breaker: {breaker}, policy: [{{ name: api, quota: {quota} }}] }}"))
+    };
+    let layer = RulesLayer::builder(of("9/h", "{ failures: 2, pause: 10min }"), store.clone()).build();
+    let mut service = layer.layer(Ready::default());
+    let mut retry_after = async || {
+        let refused = service.ready().await.unwrap().call(request()).await.unwrap();
+        assert_eq!(refused.status(), 503);
+        refused.headers().contains_key("retry-after")
+    };
+    assert!(!retry_after().await);
+    layer.apply(of("8/h", "{ failures: 2, pause: 10min }")); // with one failure counted
+    assert!(!retry_after().await);
+    layer.apply(of("7/h", "{ failures: 2, pause: 10min }"));
+    assert!(retry_after().await, "the pause goes on");
+    assert_eq!(store.calls(), 2);
+    layer.apply(of("7/h", "{ failures: 3, pause: 10min }"));
+    assert!(!retry_after().await, "another setting begins anew");
+    assert_eq!(store.calls(), 3);
 }
 
 #[tokio::test]

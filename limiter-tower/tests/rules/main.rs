@@ -3,9 +3,11 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../support/alloc.rs"]
+#[path = "../../../limiter-core/tests/support/alloc.rs"]
 mod alloc;
 mod allocations;
 mod change;
+#[path = "../common/mod.rs"]
+mod common;
 mod meaning;
 mod mistakes;

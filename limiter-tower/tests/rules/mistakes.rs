@@ -264,6 +264,16 @@ fn several_of_a_name() {
         "policy:\n- name: a\n  quota: 5/s\n  plans: {b: 6/s, b: 7/s}\n  key: header:x",
         &["4:19: \"b\" is there already, in line 4"],
     );
+    for (first, second) in [("5/min", "5/s, 90/h"), ("5/min, 90/h", "5/min")] {
+        let text = format!("policy:\n- {{name: a, quota: '{first}'}}\n- {{name: a-1s, quota: '{second}'}}");
+        assert!(RulesReader::new().parse(&text, Yaml).is_ok(), "clients tell them apart: {text}");
+    }
+    check(
+        Yaml,
+        "policy:\n- {name: a, quota: 5/s, key: method, plans: {GET: '5/s, 90/h'}}\n- {name: a-1h, quota: 5/min}",
+        &["3:10: policies \"a\" and \"a-1h\" would both be announced as \"a-1h\": each of several rates is by its \
+           policy's name and its period; change one of the names"],
+    );
     let many: String = (0..65).map(|i| format!("- {{name: p{i}, quota: 5/s}}\n")).collect();
     check(Yaml, &format!("policy:\n{many}"), &["66:3: there are 65 policies; allowed: 64"]);
 }

@@ -148,6 +148,14 @@ fn unkeyed(quota: &str, expected: bool) -> Contestant {
     Contestant::new("governor, without keys", expected, move |_| black_box(&governor.check()).is_ok())
 }
 
+/// The check of a handle for one key, which is looked up no more than what has no keys.
+fn our_key(quota: &str, expected: bool) -> Contestant {
+    let handle = limiter(quota).for_key("sixteen-byte-key");
+    drop(handle.check());
+    let check = move || black_box(handle.check().expect("memory never fails")).allowed();
+    Contestant::new("limiter, gcra, one key's handle", expected, move |_| check())
+}
+
 fn one_key(rounds: usize, ratios: &mut Ratios) {
     let (key, thousand, ops, turns) = (Keys::one(), Keys::uniform(1_000), 50_000, 16 * rounds);
     let mut columns = Columns::new();
@@ -158,6 +166,7 @@ fn one_key(rounds: usize, ratios: &mut Ratios) {
         ours("limiter, sliding_log", "sliding_log 100000/ms", &key, true),
         governor(PLENTY, &key, true),
         unkeyed(PLENTY, true),
+        our_key(PLENTY, true),
     ];
     columns.race(&admitted, ops, turns);
     let denied = [
@@ -167,6 +176,7 @@ fn one_key(rounds: usize, ratios: &mut Ratios) {
         ours("limiter, sliding_log", &format!("sliding_log {ONE}"), &key, false),
         governor(ONE, &key, false),
         unkeyed(ONE, false),
+        our_key(ONE, false),
     ];
     columns.race(&denied, ops, turns);
     let keys = [

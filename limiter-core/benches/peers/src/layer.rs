@@ -51,7 +51,9 @@ fn added(rounds: usize, ratios: &mut Ratios) {
         println!("No valgrind, no instructions.\n");
     }
     // Ours, and the peer's, by their place.
-    for (name, ours, peer) in [("layer-admitted", 1, 4), ("layer-with-fields", 2, 5), ("layer-denied", 3, 6)] {
+    for (name, ours, peer) in
+        [("layer-admitted", 1, 4), ("layer-with-fields", 2, 5), ("layer-denied", 3, 6), ("layer-without-verdict", 7, 4)]
+    {
         ratios.add(name, nanos[peer] - nanos[0], nanos[ours] - nanos[0]);
         if let Some(counts) = &instructions {
             ratios.add(format!("{name}-instructions"), counts[peer] - counts[0], counts[ours] - counts[0]);

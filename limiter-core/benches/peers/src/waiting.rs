@@ -16,7 +16,7 @@ use std::{
     task::{Poll, Wake, Waker},
     time::Instant,
 };
-use subject::{Governor, LeakyBucket, Ours, Subject, Yield};
+use subject::{Governor, LeakyBucket, OurKey, Ours, Subject, Yield};
 use tokio::runtime::{Builder, Runtime};
 
 const TASKS: u64 = 10_000;
@@ -268,15 +268,23 @@ fn inversions(values: &mut [u64]) -> u64 {
 /// An acquire that finds its units there.
 fn free(rounds: usize, ratios: &mut Ratios) {
     let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let (limiter, governor) = (Ours::new("1000000000/s"), Governor::new(1_000_000_000, u32::MAX));
+    let (handle, limiter) = (OurKey::new("1000000000/s"), Ours::new("1000000000/s"));
     let (fair, unfair) = (LeakyBucket::new(1 << 40, 1 << 50), LeakyBucket::unfair(1 << 40, 1 << 50));
-    let names = ["limiter", "leaky-bucket", "governor until_ready", "leaky-bucket, not fair"];
-    let mut figures = [const { Vec::new() }; 4];
+    let governor = Governor::new(1_000_000_000, u32::MAX);
+    let names = [
+        "limiter, one key's handle",
+        "limiter, by key",
+        "leaky-bucket",
+        "leaky-bucket, not fair",
+        "governor until_ready",
+    ];
+    let mut figures = [const { Vec::new() }; 5];
     for _ in 0..80 * rounds {
-        figures[0].push(free_nanos(&runtime, &limiter));
-        figures[1].push(free_nanos(&runtime, &fair));
-        figures[2].push(free_nanos(&runtime, &governor));
+        figures[0].push(free_nanos(&runtime, &handle));
+        figures[1].push(free_nanos(&runtime, &limiter));
+        figures[2].push(free_nanos(&runtime, &fair));
         figures[3].push(free_nanos(&runtime, &unfair));
+        figures[4].push(free_nanos(&runtime, &governor));
     }
     let figures = figures.map(median);
     let mut table = Table::new("An acquire that need not wait", &["ns"]);
@@ -284,7 +292,8 @@ fn free(rounds: usize, ratios: &mut Ratios) {
         table.row(name, [figure(nanos)]);
     }
     print!("{table}");
-    ratios.add("acquire-free", figures[1], figures[0]);
+    ratios.add("acquire-free", figures[2], figures[0]);
+    ratios.add("acquire-free-by-key", figures[2], figures[1]);
 }
 
 fn free_nanos<S: Subject>(runtime: &Runtime, subject: &S) -> f64 {

@@ -4,7 +4,7 @@ mod hash;
 mod shard;
 mod slot;
 
-use super::{Adjust, Demand, LocalStore, MOST_DEMANDS, Scope};
+use super::{Adjust, Demand, Grant, LocalStore, MOST_DEMANDS, Place, Scope};
 use crate::{
     Clock, Decision, KeyState, MonotonicClock, Timestamp,
     algorithm::{Gcra, Mode, Single, View, decide, decide_one, decide_singles},
@@ -121,16 +121,19 @@ impl MemoryStore {
 
     /// Decides on one key.
     #[inline(always)]
-    fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Decision {
-        let hash = self.hash(demand.scope, demand.key);
-        let mut shard = lock(&self.0.shards[self.place(hash)]);
+    fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Result<Decision, StoreError> {
+        let hash = demand.place.map_or_else(|| self.hash(demand.scope, demand.key), Place::hash);
+        let mut shard = lock(&self.0.shards[self.shard_of(hash)]);
         let now = self.time(clock, &mut shard);
         if let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates())
             && let ([meter], Some(empty_at)) = (&meters[..], shard.bucket(hash, quota_id(demand.quota)))
         {
-            return decide_one(meter, rate, empty_at, now.at, demand.cost, mode);
+            return Ok(decide_one(meter, rate, empty_at, now.at, demand.cost, mode));
         }
-        Self::any(&mut shard, hash, demand, now, mode)
+        if !demand.holds() {
+            return Err(outdated());
+        }
+        Ok(Self::any(&mut shard, hash, demand, now, mode))
     }
 
     /// [`one`](Self::one) whatever its state is; not inlined, so that a bucket's way stays short.
@@ -159,17 +162,19 @@ impl MemoryStore {
                 return Err(StoreError::new(StoreErrorKind::DuplicateKey));
             }
         }
-        let mut places: SmallVec<[usize; 8]> = hashes.iter().map(|&hash| self.place(hash)).collect();
+        let mut places: SmallVec<[usize; 8]> = hashes.iter().map(|&hash| self.shard_of(hash)).collect();
         places.sort_unstable();
         places.dedup();
         let mut shards: SmallVec<[ShortGuard<'_, Shard>; 8]> =
             places.iter().map(|&place| lock(&self.0.shards[place])).collect();
         let now = self.time_of_all(clock, &mut shards);
-        let shard_of = |hash: u64| places.binary_search(&self.place(hash)).unwrap_or(0);
+        let shard_of = |hash: u64| places.binary_search(&self.shard_of(hash)).unwrap_or(0);
         if let Some(decision) = Self::buckets(demands, |i| shard_of(hashes[i]), &hashes, &mut shards, now.at, mode) {
             return Ok(decision);
         }
-
+        if !demands.iter().all(Demand::holds) {
+            return Err(outdated());
+        }
         let mut loaded: SmallVec<[Loaded; 8]> = demands
             .iter()
             .zip(&hashes)
@@ -245,14 +250,17 @@ impl MemoryStore {
         clock: Option<&dyn Clock>,
         is_written: bool,
         change: impl FnOnce(&mut KeyState, Timestamp) -> R,
-    ) -> R {
+    ) -> Result<R, StoreError> {
         let hash = self.hash(demand.scope, demand.key);
-        let mut shard = lock(&self.0.shards[self.place(hash)]);
+        let mut shard = lock(&self.0.shards[self.shard_of(hash)]);
         let now = self.time(clock, &mut shard);
+        if !demand.holds() {
+            return Err(outdated());
+        }
         let mut loaded = shard.load(hash, demand, now.at);
         let result = change(&mut loaded.state, now.at);
         shard.store(hash, demand, loaded, now, is_written);
-        result
+        Ok(result)
     }
 
     /// The time, read under the lock of the shard.
@@ -279,7 +287,7 @@ impl MemoryStore {
 
     /// Which shard a hash belongs to: by bits that the shard's own table uses last.
     #[inline]
-    fn place(&self, hash: u64) -> usize {
+    fn shard_of(&self, hash: u64) -> usize {
         let middle = u32::try_from((hash >> 24) & 0xffff_ffff).unwrap_or(0);
         middle as usize & (self.0.shards.len() - 1)
     }
@@ -314,26 +322,26 @@ impl LocalStore for MemoryStore {
     #[inline(always)]
     fn take(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         match demands {
-            [demand] => Ok(self.one(demand, clock, Mode::Take)),
+            [demand] => self.one(demand, clock, Mode::Take),
             _ => self.several(demands, clock, Mode::Take),
         }
     }
 
     fn peek(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         match demands {
-            [demand] => Ok(self.one(demand, clock, Mode::Peek)),
+            [demand] => self.one(demand, clock, Mode::Peek),
             _ => self.several(demands, clock, Mode::Peek),
         }
     }
 
     fn adjust(&self, demand: Demand<'_>, adjust: Adjust, clock: Option<&dyn Clock>) -> Result<Decision, StoreError> {
         let Demand { quota, cost, .. } = demand;
-        Ok(self.with_key(&demand, clock, true, |state, now| state.adjust(quota, now, cost, adjust)))
+        self.with_key(&demand, clock, true, |state, now| state.adjust(quota, now, cost, adjust))
     }
 
     fn reset(&self, scope: &Scope, key: &[u8]) -> Result<(), StoreError> {
         let hash = self.hash(scope, key);
-        lock(&self.0.shards[self.place(hash)]).remove(hash);
+        lock(&self.0.shards[self.shard_of(hash)]).remove(hash);
         Ok(())
     }
 
@@ -354,8 +362,22 @@ impl LocalStore for MemoryStore {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+        Some(Place::new(self.hash(scope, key)))
+    }
+
+    #[inline(always)]
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+        let (Plan::Gcra(meters), Some(place)) = (demand.quota.plan(), demand.place) else { return None };
+        let [meter] = &meters[..] else { return None };
+        let mut shard = lock(&self.0.shards[self.shard_of(place.hash())]);
+        let at = self.time(clock, &mut shard).at;
+        let empty_at = shard.bucket_at(place, quota_id(demand.quota))?;
+        meter.admit(empty_at, at.as_micros(), demand.cost).then_some(Grant { at })
+    }
+
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {
-        Some(self.with_key(&demand, clock, false, |state, now| (state.clone(), now)))
+        self.with_key(&demand, clock, false, |state, now| (state.clone(), now)).ok()
     }
 }
 
@@ -369,6 +391,12 @@ impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore").field("usage", &self.usage()).finish()
     }
+}
+
+/// The answer to a demand that no longer holds: asked under the locks, before anything but a bucket under its own quota.
+#[cold]
+fn outdated() -> StoreError {
+    StoreError::new(StoreErrorKind::Outdated)
 }
 
 /// A shard's state is valid at every step a panic could cut short.

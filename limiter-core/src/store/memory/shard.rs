@@ -4,7 +4,10 @@ use super::{
     MemoryUsage,
     slot::{Slot, quota_id},
 };
-use crate::{KeyState, Quota, Timestamp, store::Demand};
+use crate::{
+    KeyState, Quota, Timestamp,
+    store::{Demand, Place},
+};
 use hashbrown::{HashMap, HashTable};
 use std::hash::RandomState;
 
@@ -99,6 +102,23 @@ impl Shard {
     #[inline]
     pub(super) fn bucket(&mut self, hash: u64, id: u64) -> Option<&mut u64> {
         self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_bucket_mut(id)
+    }
+
+    /// [`bucket`](Self::bucket) of a key that was at `place` when it was last asked for.
+    #[inline(always)]
+    pub(super) fn bucket_at(&mut self, place: &Place, id: u64) -> Option<&mut u64> {
+        let is_there = self.slots.get_bucket(place.index()).is_some_and(|slot| slot.hash == place.hash());
+        if !is_there {
+            self.find_again(place)?;
+        }
+        self.slots.get_bucket_mut(place.index())?.as_bucket_mut(id)
+    }
+
+    #[cold]
+    fn find_again(&self, place: &Place) -> Option<()> {
+        let hash = place.hash();
+        place.set_index(self.slots.find_bucket_index(hash, |slot| slot.hash == hash)?);
+        Some(())
     }
 
     /// Any other state of a key that has one under this quota, but for a bucket's that is not in a bucket's place: it may

@@ -48,6 +48,8 @@ pub(super) enum Failure {
     Contended {
         attempts: u32,
     },
+    /// What the demand rests on has changed.
+    Outdated,
     /// What was stored or answered cannot be read.
     Garbage {
         what: &'static str,
@@ -66,6 +68,7 @@ impl Failure {
             Self::Server(error) => server_kind(error),
             Self::MayNotCreate { .. } | Self::MayNotUse { .. } => Kind::Permission,
             Self::Standby => Kind::ReadOnly,
+            Self::Outdated => Kind::Outdated,
             Self::Unreadable(_) | Self::Garbage { .. } => Kind::Format,
         }
     }
@@ -152,6 +155,7 @@ impl fmt::Display for Failure {
             }
             Self::Standby => f.write_str("the server is a standby or takes only reading transactions"),
             Self::TooOld { release } => write!(f, "the server is of release {release}; this needs 11 or later"),
+            Self::Outdated => write!(f, "the limiter has changed the key's quota, or reset it"),
             Self::Contended { attempts } => write!(f, "others changed the same keys {attempts} times in between"),
             Self::Garbage { what } => f.write_str(what),
         }

@@ -59,6 +59,9 @@ impl Replace<'_> {
 
     /// The decision, and what it leaves to be written.
     pub(super) fn apply(&self, rows: &[Row]) -> Result<(Decision, Option<Writes>), Failure> {
+        if matches!(self.change, Change::Adjust(_)) && !self.demands.iter().all(Demand::holds) {
+            return Err(Failure::Outdated);
+        }
         let (loaded, now) = self.read(rows)?;
         let mut states: Vec<KeyState> = loaded.iter().map(|loaded| loaded.state.clone()).collect();
         let decision = match (self.change, self.demands, &mut states[..]) {
@@ -124,7 +127,7 @@ impl Replace<'_> {
         let now = now.unwrap_or_default();
         let mut loaded: Vec<Option<Loaded>> = self.demands.iter().map(|_| None).collect();
         for (row, (_, place)) in rows.iter().zip(self.order) {
-            loaded[*place] = Some(read(row, self.demands[*place].quota, now)?);
+            loaded[*place] = Some(read(row, &self.demands[*place], now)?);
         }
         let loaded: Vec<Loaded> = loaded.into_iter().flatten().collect();
         if loaded.len() < self.demands.len() {
@@ -134,8 +137,8 @@ impl Replace<'_> {
     }
 }
 
-fn read(row: &Row, quota: &Quota, now: Timestamp) -> Result<Loaded, Failure> {
-    let wrong = Failure::Unreadable;
+fn read(row: &Row, demand: &Demand<'_>, now: Timestamp) -> Result<Loaded, Failure> {
+    let (quota, wrong) = (demand.quota, Failure::Unreadable);
     let Some(version) = row.try_get(1).map_err(wrong)? else {
         return Ok(Loaded { version: 0, state: KeyState::default(), is_carried: false });
     };
@@ -154,6 +157,9 @@ fn read(row: &Row, quota: &Quota, now: Timestamp) -> Result<Loaded, Failure> {
     };
     let state = read_row(&old, blocked_until, &stored)?;
     let is_carried = old != *quota;
+    if is_carried && !demand.holds() {
+        return Err(Failure::Outdated); // asked after the row was read: it is replaced only if nobody wrote it since
+    }
     let state = if is_carried { state.carried_over(&old, quota, now) } else { state };
     Ok(Loaded { version, state, is_carried })
 }

@@ -294,6 +294,9 @@ impl Store for PostgresStore {
         clock: Option<&dyn Clock>,
     ) -> Result<Decision, StoreError> {
         let injected = clock.map(Clock::now);
+        if !demand.holds() {
+            return Err(Failure::Outdated.into());
+        }
         let order = [(self.name(&demand), 0)];
         let (kind, instant) = match adjust {
             Adjust::Charge => (1, Timestamp::MIN),

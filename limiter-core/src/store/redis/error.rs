@@ -35,6 +35,8 @@ pub(super) enum Failure {
     TooLarge,
     /// Others changed the same key again and again.
     Contended,
+    /// What the demand rests on has changed.
+    Outdated,
 }
 
 impl Failure {
@@ -46,6 +48,7 @@ impl Failure {
             Self::Lost(_) => StoreErrorKind::TimedOut,
             Self::Foreign => StoreErrorKind::Format,
             Self::Answer => StoreErrorKind::Other,
+            Self::Outdated => StoreErrorKind::Outdated,
             Self::TooManyRates | Self::TooLarge => StoreErrorKind::TooLarge,
         }
     }
@@ -105,6 +108,7 @@ impl fmt::Display for Failure {
                 write!(f, "the key's log is above 500 MB, the most one value holds; a resolution keeps logs short")
             }
             Self::Contended => write!(f, "others changed the same key at each of many attempts; nothing was taken"),
+            Self::Outdated => write!(f, "the limiter has changed the key's quota, or reset it"),
         }
     }
 }

@@ -178,6 +178,7 @@ impl Store for RedisStore {
         clock: Option<&dyn Clock>,
     ) -> Result<Decision, StoreError> {
         let (asked, now) = (self.asked(&demand)?, clock.map(Clock::now));
+        asked.holds()?; // here, as who gives back what was taken in vain does so whatever has changed
         self.run(move |work| async move { work.adjust(&asked, now, adjust, work.deadline()).await }).await
     }
 

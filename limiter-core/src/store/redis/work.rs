@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Decision, KeyState, Quota, Timestamp,
     algorithm::{Level, Mode, RateReport, Report, View, decide, judge},
-    store::{Adjust, Demand},
+    store::{Adjust, Basis, Demand},
 };
 use redis::cmd;
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub(super) struct Asked {
     pub(super) slot: u16,
     pub(super) quota: Quota,
     pub(super) cost: u64,
+    basis: Basis,
     lead: Vec<u8>,
 }
 
@@ -48,11 +49,17 @@ impl Asked {
     pub(super) fn new(names: &Names, demand: &Demand<'_>) -> Result<Self, Failure> {
         let name = names.name(demand.scope, demand.key);
         let lead = format::lead(demand.quota).ok_or(Failure::TooManyRates)?;
-        Ok(Self { slot: name::slot(&name), name, quota: demand.quota.clone(), cost: demand.cost, lead })
+        let (quota, basis) = (demand.quota.clone(), demand.basis());
+        Ok(Self { slot: name::slot(&name), name, quota, cost: demand.cost, basis, lead })
     }
 
     pub(super) fn can_fit(&self) -> bool {
         self.cost <= self.quota.capacity()
+    }
+
+    /// Refuses what rests on what has changed.
+    pub(super) fn holds(&self) -> Result<(), Failure> {
+        if self.basis.holds() { Ok(()) } else { Err(Failure::Outdated) }
     }
 
     fn question(&self, asks: bool) -> Vec<u8> {
@@ -80,6 +87,7 @@ impl Asked {
         if matches!(seen, Seen::Absent) || seen.mark().starts_with(&self.lead) {
             return Ok(Vec::new());
         }
+        self.holds()?; // after what was seen, which is still there if it is replaced
         let state = self.state(seen, now)?.ok_or(Failure::Answer)?;
         Ok(format::given(seen.mark(), &self.encode(&state, now)))
     }
@@ -183,6 +191,7 @@ impl Work {
         for _ in 0..ATTEMPTS {
             let reply = self.run(&script::WHOLE, asked.slot, &[&asked.name], &[&clock, &question], deadline).await?;
             let seen = reply.seen(0)?;
+            asked.holds()?;
             let mut state = asked.state(&seen, reply.now)?.ok_or(Failure::Answer)?;
             let before = seen.mark().starts_with(&asked.lead).then(|| state.clone());
             let decision = state.adjust(&asked.quota, reply.now, asked.cost, adjust);

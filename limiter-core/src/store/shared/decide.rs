@@ -155,6 +155,9 @@ impl Core {
             if found.is_under(quota)? {
                 return Ok(found.state.clone());
             }
+            if !asked.demand.holds() {
+                return Err(Fault::Outdated);
+            }
             let old = found.quota(self).ok_or(Fault::Corrupt)?;
             Ok(found.state.carried_over(&old, quota, now))
         };
@@ -248,6 +251,9 @@ impl Core {
         }
 
         let now = self.time(clock); // everything that counts is owned
+        if matches!(ask, Ask::Adjust(_)) && !asked.iter().all(|asked| asked.demand.holds()) {
+            return Err(Fault::Outdated);
+        }
         let mut states = self.states(asked, seen, now)?;
         if let Some(shared) = share_a_way(asked, &places) {
             // Two keys that would share one state: together they could take more than it holds. Denied early.

@@ -76,6 +76,8 @@ pub(super) enum Fault {
     /// Two demands on one key.
     Duplicate,
     TooManyDemands,
+    /// What the demand rests on has changed.
+    Outdated,
     /// A slot that nothing here can have written.
     Corrupt,
 }
@@ -113,6 +115,7 @@ impl Fault {
             Self::TooManyRates { .. } | Self::LogTooLong { .. } => StoreErrorKind::TooLarge,
             Self::Duplicate => StoreErrorKind::DuplicateKey,
             Self::TooManyDemands => StoreErrorKind::TooManyDemands,
+            Self::Outdated => StoreErrorKind::Outdated,
         }
     }
 }
@@ -166,6 +169,7 @@ impl fmt::Display for Fault {
                 "an exact sliding_log of {limit} units does not fit the shared file, which keeps up to {LONGEST_LOG} a \
                  key; give the rate a `resolution`"
             ),
+            Self::Outdated => write!(f, "the limiter has changed the key's quota, or reset it"),
             Self::Duplicate | Self::TooManyDemands => write!(f, "the demands cannot be decided together"),
             Self::Corrupt => write!(f, "a key's state in the shared file makes no sense; remove the file"),
         }
@@ -187,7 +191,7 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         let error = Self::new(fault.kind());
         match fault {
-            Fault::Duplicate | Fault::TooManyDemands => error,
+            Fault::Duplicate | Fault::TooManyDemands | Fault::Outdated => error,
             fault => error.with_source(fault),
         }
     }

@@ -27,6 +27,8 @@ pub(super) enum Fault {
     Garbled { what: &'static str, garbled: Garbled },
     /// A state made under a quota that the file does not hold.
     UnknownQuota,
+    /// What the demand rests on has changed.
+    Outdated,
     /// Nobody waits for the answer any more; nobody sees this.
     Unwanted,
     /// The answer never came: the store's thread ended.
@@ -51,7 +53,7 @@ impl<T> Doing<T> for Result<T, rusqlite::Error> {
 impl Fault {
     /// Whether it is about one call, and says nothing of the transaction around it.
     pub(super) fn is_of_one_call(&self) -> bool {
-        matches!(self, Self::Garbled { .. } | Self::UnknownQuota | Self::Unwanted)
+        matches!(self, Self::Garbled { .. } | Self::UnknownQuota | Self::Outdated | Self::Unwanted)
     }
 
     /// Whether somebody else holds a lock.
@@ -84,6 +86,7 @@ impl Fault {
                 StoreErrorKind::Format
             }
             Self::Locked { .. } => StoreErrorKind::Unavailable,
+            Self::Outdated => StoreErrorKind::Outdated,
             Self::Unwanted | Self::Lost | Self::NoThread(_) => StoreErrorKind::Other,
             Self::Sqlite { error, .. } => kind_of(error),
         }
@@ -159,6 +162,7 @@ impl fmt::Display for Fault {
                     "the key's state was made under a quota that the file does not hold; a reset of the key forgets it"
                 )
             }
+            Self::Outdated => write!(f, "the limiter has changed the key's quota, or reset it"),
             Self::Unwanted => write!(f, "nobody waits for the answer any more"),
             Self::Lost => write!(f, "the store's thread ended before it answered"),
             Self::NoThread(_) => write!(f, "the store's thread could not be started"),

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Clock, Decision, KeyState, Quota, Timestamp,
     algorithm::Mode,
-    store::{Adjust, Scope},
+    store::{Adjust, Basis, Scope},
 };
 use std::{
     collections::VecDeque,
@@ -47,6 +47,7 @@ pub(super) struct Asked {
     pub(super) key: Vec<u8>,
     pub(super) quota: Quota,
     pub(super) cost: u64,
+    pub(super) basis: Basis,
 }
 
 #[allow(clippy::large_enum_variant)] // the largest is nearly all there are

@@ -7,6 +7,7 @@ use super::{
     connection::{Access, Connection, Place, Row},
     error::Fault,
     format::{self, AllBlocks, BLOCK, Blocks, Garbled},
+    queue::Asked,
 };
 use crate::{
     KeyState, Quota, Timestamp,
@@ -200,12 +201,16 @@ impl Loaded {
     pub(super) fn carry_over(
         &mut self,
         connection: &mut Connection,
-        quota: &Quota,
+        asked: &Asked,
         at: Timestamp,
     ) -> Result<(), Fault> {
+        let quota = &asked.quota;
         if let Some(row) = &self.row
             && row.quota != quota.fingerprint()
         {
+            if !asked.basis.holds() {
+                return Err(Fault::Outdated);
+            }
             let carried = self.state.carried_over(&connection.quota(row.quota)?, quota, at);
             self.before = Some(std::mem::replace(&mut self.state, carried));
         }

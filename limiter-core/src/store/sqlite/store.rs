@@ -102,7 +102,7 @@ impl SqliteStore {
 
     fn asked(&self, demand: &Demand<'_>) -> Asked {
         let (key, quota) = (self.stored(demand.key), demand.quota.clone());
-        Asked { scope: demand.scope.clone(), key, quota, cost: demand.cost }
+        Asked { scope: demand.scope.clone(), key, quota, cost: demand.cost, basis: demand.basis() }
     }
 
     fn stored(&self, key: &[u8]) -> Vec<u8> {

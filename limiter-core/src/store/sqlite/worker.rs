@@ -189,7 +189,7 @@ impl Worker {
         }
         let now = time(connection.anchor(), injected, loaded.iter().map(Loaded::written_at));
         for (loaded, asked) in loaded.iter_mut().zip(asked) {
-            loaded.carry_over(connection, &asked.quota, now.at)?;
+            loaded.carry_over(connection, asked, now.at)?;
         }
         let marks: SmallVec<[_; 1]> = loaded.iter().map(Loaded::mark).collect();
         let mut views: SmallVec<[View<'_>; 1]> = loaded
@@ -219,6 +219,9 @@ impl Worker {
         adjust: Adjust,
         injected: Option<Timestamp>,
     ) -> Result<Decision, Fault> {
+        if !asked.basis.holds() {
+            return Err(Fault::Outdated);
+        }
         let (mut loaded, now) = self.load(connection, asked, injected)?;
         let decision = loaded.state.adjust(&asked.quota, now.at, asked.cost, adjust);
         if !loaded.is_nothing() {
@@ -236,7 +239,7 @@ impl Worker {
     ) -> Result<(Loaded, Now), Fault> {
         let mut loaded = self.states.load(connection, &asked.scope, &asked.key, &asked.quota)?;
         let now = time(connection.anchor(), injected, [loaded.written_at()]);
-        loaded.carry_over(connection, &asked.quota, now.at)?;
+        loaded.carry_over(connection, asked, now.at)?;
         Ok((loaded, now))
     }
 

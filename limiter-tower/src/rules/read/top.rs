@@ -160,6 +160,17 @@ fn policies(node: &Node, has_proxies: bool, report: &mut Report<'_>) -> Vec<Poli
                 format!("two policies have the name {:?}; the first one is in line {line}", policy.name.as_str()),
             );
         }
+        let namesake = policies.iter().find_map(|(_, first)| Some((&first.name, first.same_name(&policy)?)));
+        if let Some((first, name)) = namesake.filter(|(first, _)| **first != policy.name) {
+            let message = format!(
+                "policies {:?} and {:?} would both be announced as {:?}: each of several rates is by its policy's name \
+                 and its period; change one of the names",
+                first.as_str(),
+                policy.name.as_str(),
+                name.as_str(),
+            );
+            report.add(at, message);
+        }
         if policy.key.contains(&KeyPart::Client) && !has_proxies {
             let message = "the key \"client\" is the address behind proxies: name them, [proxies] in TOML with their \
                            networks, or write \"peer\"";

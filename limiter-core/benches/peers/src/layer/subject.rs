@@ -29,8 +29,8 @@ pub struct Subject {
     pub calls: Box<dyn FnMut(usize)>,
 }
 
-/// The service alone; ours without fields, with them, denying; the peer's the same.
-pub const NAMES: [&str; 7] = [
+/// The service alone; ours without fields, with them, denying; the peer's the same; ours without what the peer's has not.
+pub const NAMES: [&str; 8] = [
     "no layer",
     "limiter",
     "limiter, with fields",
@@ -38,6 +38,7 @@ pub const NAMES: [&str; 7] = [
     "tower_governor",
     "tower_governor, with fields",
     "tower_governor, denied",
+    "limiter, without verdict",
 ];
 
 /// The subject of that name; `None` where there is none.
@@ -52,7 +53,8 @@ pub fn named(name: &str) -> Option<Subject> {
         3 => subject(name, ours("1/day").layer(Bare), StatusCode::TOO_MANY_REQUESTS),
         4 => subject(name, GovernorLayer::new(peer(NANOSECOND, u32::MAX)).layer(Bare), StatusCode::OK),
         5 => subject(name, with_fields().layer(Bare), StatusCode::OK),
-        _ => subject(name, GovernorLayer::new(peer(day, 1)).layer(Bare), StatusCode::TOO_MANY_REQUESTS),
+        6 => subject(name, GovernorLayer::new(peer(day, 1)).layer(Bare), StatusCode::TOO_MANY_REQUESTS),
+        _ => subject(name, ours("1000000000/s").fields(FieldSet::NONE).without_verdict().layer(Bare), StatusCode::OK),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What is waited on.
 
 use governor::{DefaultDirectRateLimiter, Quota as GovernorQuota};
-use limiter_core::{Limiter, Quota};
+use limiter_core::{KeyLimiter, Limiter, Quota};
 use std::{future::Future, num::NonZeroU32, sync::Arc, time::Duration};
 
 /// A limiter whose clones limit together.
@@ -26,6 +26,24 @@ impl Subject for Ours {
 
     async fn acquire(&self) {
         drop(self.0.acquire("sixteen-byte-key").await.expect("a permit"));
+    }
+}
+
+/// A handle for one key: as the others, which have no keys, it has but one bucket to look at.
+#[derive(Clone)]
+pub struct OurKey(Arc<KeyLimiter>);
+
+impl OurKey {
+    pub fn new(quota: &str) -> Self {
+        Self(Arc::new(Limiter::new(quota.parse::<Quota>().expect("a quota")).for_key("sixteen-byte-key")))
+    }
+}
+
+impl Subject for OurKey {
+    const GRANTS_WHEN_IT_WAKES: bool = true;
+
+    async fn acquire(&self) {
+        drop(self.0.acquire().await.expect("a permit"));
     }
 }
 

@@ -1,14 +1,14 @@
 //! A policy of a layer: a quota with a name, a key, a cost, and the requests it is for.
 
+use super::announced::{AnnouncedByQuota, same_name};
 use crate::{
     FieldSet, PolicyName,
-    announced::AnnouncedByQuota,
     key::{Global, KeyExtractor},
-    outcome::Rules,
+    settle::Rules,
 };
 use http::{request::Parts, response};
 use limiter_core::{Limiter, MemoryStore, Quota, Store};
-use std::{error::Error, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 /// A limiter with a name, a key, a cost and the requests it is for: one of the policies of a
 /// [`RateLimitLayer`](crate::RateLimitLayer).
@@ -18,7 +18,7 @@ use std::{error::Error, fmt, sync::Arc};
 /// ```
 /// use http::request::Parts;
 /// use limiter_core::{Limiter, MemoryStore};
-/// use limiter_tower::{HeaderKey, Policy, PolicyName, RateLimitLayer};
+/// use limiter_tower::{ExtensionKey, Policy, PolicyName, RateLimitLayer};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = MemoryStore::new();
@@ -26,7 +26,7 @@ use std::{error::Error, fmt, sync::Arc};
 ///     Ok(Limiter::builder(quota.parse()?).name(name).store(store.clone()).build())
 /// };
 /// let by_user = Policy::new(PolicyName::new("user")?, limiter("user", "10/s, 1000/h")?)
-///     .key(HeaderKey::new(http::header::AUTHORIZATION));
+///     .key(ExtensionKey::<u64>::new()); // whom a layer further out has signed in
 /// let exports = Policy::new(PolicyName::new("exports")?, limiter("exports", "2/min")?)
 ///     .when(|request| request.uri.path().starts_with("/export"));
 /// let layer = RateLimitLayer::new(by_user).policy(exports)?;
@@ -52,9 +52,11 @@ pub(crate) type When = dyn Fn(&Parts) -> bool + Send + Sync;
 impl<S: Store> Policy<S> {
     /// All requests together under the limiter's quota, each of them one unit, until the other settings say otherwise.
     ///
-    /// The name is what clients are told; the limiter's own name is that of its states in the store. Its
-    /// [`at_once`](limiter_core::LimiterBuilder::at_once) does not bound the requests of a layer, which are not all acquired:
-    /// a concurrency limit inside of the layer does.
+    /// The name is what clients are told; the limiter's own name is that of its states in the store. Where it bounds how
+    /// many are at work [at once](limiter_core::LimiterBuilder::at_once), a request of a key is from its admission until its
+    /// response's head is there, or its body has ended with `whole_responses` (feature `body`), or it is dropped. One more
+    /// waits, with [`wait_up_to`](crate::RateLimitLayer::wait_up_to), or is refused with 429. In a shadow policy that counts
+    /// as a denial.
     pub fn new(name: PolicyName, limiter: Limiter<S>) -> Self {
         Self {
             name,
@@ -140,7 +142,7 @@ impl<S: Store> Policy<S> {
     /// take still holds it. The store has done so before the response is handed on: a client that goes on at once finds
     /// it done, and the response's fields say what is left then. An error of the inner service counts as a response of
     /// status 500. A request whose response nobody awaits any more stays charged as it was taken, and so does one whose
-    /// store fails then.
+    /// store fails then. For what only the body's bytes tell, there is `RateLimitLayer::whole_responses` (feature `body`).
     ///
     /// ```
     /// use limiter_core::Limiter;
@@ -290,6 +292,20 @@ impl<S: Store> Policy<S> {
         builder.name(self.limiter.name()).store(store.clone()).build()
     }
 
+    /// A name that clients would be told both this one and `other` by, under the quotas that are known.
+    pub(super) fn same_name(&self, other: &Self) -> Option<PolicyName> {
+        let quotas = |policy: &Self| [policy.limiter.quota(), policy.local_quota.clone()];
+        let (own, others) = (quotas(self), quotas(other));
+        let [own, others] = [&own, &others].map(|quotas| quotas.iter().flatten().collect::<Vec<_>>());
+        let is_told = !self.is_shadow && !other.is_shadow;
+        same_name((&self.name, &own), (&other.name, &others)).filter(|_| is_told)
+    }
+
+    /// Whether clients can tell it from all of `those`.
+    pub(crate) fn is_told_from<'a>(&self, mut those: impl Iterator<Item = &'a Self>) -> bool {
+        those.all(|other| other.name != self.name && other.same_name(self).is_none())
+    }
+
     pub(crate) fn named(self, name: PolicyName) -> Self {
         Self { name, ..self }
     }
@@ -326,102 +342,3 @@ impl<S: Store> fmt::Debug for Policy<S> {
         f.debug_struct("Policy").field("name", &self.name).field("limiter", &self.limiter).finish_non_exhaustive()
     }
 }
-
-/// Why a policy cannot be one of a layer's.
-///
-/// ```
-/// use limiter_core::Limiter;
-/// use limiter_tower::{Policy, PolicyName, RateLimitLayer};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (second, day) = (Limiter::parse("5/s")?, Limiter::parse("100/day")?);
-/// let layer = RateLimitLayer::new(Policy::new(PolicyName::new("pace")?, second));
-/// let refused = layer.policy(Policy::new(PolicyName::new("daily")?, day)).unwrap_err();
-/// assert_eq!(
-///     refused.to_string(),
-///     "policies \"pace\" and \"daily\" have different stores and cannot be decided in one step: build their limiters \
-///      over clones of one store",
-/// );
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum PolicyError {
-    /// The limiters of the two policies keep their states in different stores, which cannot decide in one step.
-    SeveralStores {
-        /// The one that the layer had.
-        first: PolicyName,
-        /// The one that is refused.
-        second: PolicyName,
-    },
-    /// The layer has a policy of that name.
-    SameName {
-        /// The name.
-        name: PolicyName,
-    },
-    /// The limiters of the two policies have one name, under which both would count in the same states.
-    SameLimiterName {
-        /// The policy that the layer had.
-        first: PolicyName,
-        /// The one that is refused.
-        second: PolicyName,
-        /// The limiters' name.
-        limiter: String,
-    },
-    /// The layer has as many policies as can be decided together.
-    TooMany {
-        /// The most that a layer can have.
-        most: usize,
-    },
-}
-
-impl PolicyError {
-    /// As many demands as a store decides in one step.
-    pub(crate) const MOST_POLICIES: usize = 64;
-
-    /// Whether `added` can be decided together with `those`.
-    pub(crate) fn check<'a, S: Store>(
-        those: impl Iterator<Item = &'a Policy<S>>,
-        added: &Policy<S>,
-    ) -> Result<(), Self> {
-        let mut count = 0;
-        for policy in those {
-            let (first, second) = (policy.name.clone(), added.name.clone());
-            if first == second {
-                return Err(Self::SameName { name: first });
-            }
-            if !policy.limiter.store().is_same(added.limiter.store()) {
-                return Err(Self::SeveralStores { first, second });
-            }
-            if policy.limiter.name() == added.limiter.name() {
-                return Err(Self::SameLimiterName { first, second, limiter: added.limiter.name().to_owned() });
-            }
-            count += 1;
-        }
-        if count < Self::MOST_POLICIES { Ok(()) } else { Err(Self::TooMany { most: Self::MOST_POLICIES }) }
-    }
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SeveralStores { first, second } => write!(
-                f,
-                "policies \"{first}\" and \"{second}\" have different stores and cannot be decided in one step: build \
-                 their limiters over clones of one store"
-            ),
-            Self::SameName { name } => {
-                write!(f, "two policies of a layer have the name \"{name}\": clients tell them apart by it, change one")
-            }
-            Self::SameLimiterName { first, second, limiter } => write!(
-                f,
-                "the limiters of policies \"{first}\" and \"{second}\" have one name, {limiter:?}, and would count each \
-                 other's units: give each its own with LimiterBuilder::name"
-            ),
-            Self::TooMany { most } => write!(f, "a layer decides over at most {most} policies"),
-        }
-    }
-}
-
-impl Error for PolicyError {}

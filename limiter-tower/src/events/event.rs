@@ -1,6 +1,6 @@
 //! What a layer tells its hook: every decision, and no key.
 
-use crate::{PolicyName, announced::Announced, verdict::Verdict};
+use crate::{PolicyName, Verdict, policies::Announced};
 use limiter_core::Error;
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ pub struct Event<'a> {
 pub enum Outcome {
     /// All policies that took part let it in.
     Admitted,
-    /// It was refused: a policy denied it.
+    /// It was refused: a policy denied it, or as many requests of its key were at work as may be at once.
     Denied,
     /// It was refused: its cost can never fit.
     NeverFits,
@@ -102,7 +102,7 @@ impl<'a> Event<'a> {
     }
 
     /// The decision over them; `None` where there is none: the request was forbidden or has no key, its cost can
-    /// never fit, or the store failed.
+    /// never fit, too many are at work at once, or the store failed.
     #[must_use]
     pub fn verdict(&self) -> Option<&'a Verdict> {
         self.verdict

@@ -7,7 +7,7 @@ use limiter_core::{
     http::{Policy, PolicyState, quota_exceeded},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -73,10 +73,7 @@ impl AnnouncedByQuota {
 
 impl Announced {
     fn new(name: &PolicyName, fields: FieldSet, quota: &Quota) -> Self {
-        let rates: Box<[_]> = match quota.rates() {
-            [rate] => [AnnouncedRate::new(name.clone(), rate)].into(),
-            rates => rates.iter().map(|rate| AnnouncedRate::new(name_for(name, rate), rate)).collect(),
-        };
+        let rates: Box<[_]> = names(name, quota).zip(quota.rates()).map(AnnouncedRate::new).collect();
         let policy_field = fields.policy_field(rates.iter().map(AnnouncedRate::policy));
         let policy_field = policy_field.and_then(|(_, value)| HeaderValue::try_from(value).ok());
         let problem = match &*rates {
@@ -107,7 +104,7 @@ impl Announced {
 impl AnnouncedRate {
     /// Where a bucket holds more than its rate's limit, that bucket and the time it fills in: the same pace, and
     /// nobody is ever told that more is left than there is.
-    fn new(name: PolicyName, rate: &Rate) -> Self {
+    fn new((name, rate): (PolicyName, &Rate)) -> Self {
         let (limit, period) = (rate.limit(), rate.period());
         if rate.capacity() <= limit {
             return Self { name, limit, window: period };
@@ -120,6 +117,20 @@ impl AnnouncedRate {
     fn policy(&self) -> Policy<'_> {
         Policy { name: &self.name, limit: self.limit, window: self.window }
     }
+}
+
+/// The names that a policy's rates are told by: its own where it has one rate.
+pub(crate) fn names(name: &PolicyName, quota: &Quota) -> impl Iterator<Item = PolicyName> {
+    let is_one = quota.rates().len() == 1;
+    quota.rates().iter().map(move |rate| if is_one { name.clone() } else { name_for(name, rate) })
+}
+
+/// A name that two policies, of these quotas each, would both be told by, if there is one.
+pub(crate) fn same_name(first: (&PolicyName, &[&Quota]), second: (&PolicyName, &[&Quota])) -> Option<PolicyName> {
+    let all = |(name, quotas): (&PolicyName, &[&Quota])| -> BTreeSet<PolicyName> {
+        quotas.iter().flat_map(|quota| names(name, quota)).collect()
+    };
+    all(first).intersection(&all(second)).next().cloned()
 }
 
 /// The name of one of several rates: the quota's and the period, which no two of its rates share.

@@ -1,11 +1,9 @@
 //! The service: one decision a request, made in `call`.
 
+use super::future::{Asking, ResponseFuture, follow};
 use crate::{
-    event::{Event, Outcome},
-    future::{Asking, ResponseFuture, follow},
-    layer::Settings,
-    question::Question,
-    ruling::Refused,
+    decision::{Question, Refused, Settings, Verdict},
+    events::{Event, Outcome},
 };
 use http::{Request, Response, request::Parts};
 use limiter_core::{MemoryStore, Store};
@@ -83,14 +81,17 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let settings = &self.settings;
         if settings.is_blocked(&head) {
             settings.tell(|| Event::plain(Outcome::Forbidden));
             return ResponseFuture::own(settings.answers.to(&head, &Refused::Forbidden));
         }
         if settings.is_skipped(&head) {
-            return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None);
+            if settings.answers.leaves_verdict {
+                Verdict::leave_unlimited(&mut head.extensions);
+            }
+            return ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), None, None, false);
         }
         let question = match Question::new(settings, &head) {
             Ok(question) => question,

@@ -1,16 +1,16 @@
 //! What becomes of a request: from the decision, by the layer's settings.
 
+use super::{
+    Settings, Verdict,
+    question::{Group, Question},
+};
 use crate::{
     KeyError, StoreFailure,
-    announced::Announced,
-    event::{Event, Outcome},
-    layer::Settings,
-    outcome::{Granted, Held},
-    question::{Group, Question},
-    trace,
-    verdict::Verdict,
+    events::{Event, Outcome, trace},
+    policies::Announced,
+    settle::Granted,
 };
-use limiter_core::{Decision, Error, Store};
+use limiter_core::{Decision, Error, Place, Store};
 use smallvec::SmallVec;
 use std::{
     sync::Arc,
@@ -53,17 +53,19 @@ impl<S: Store> Settings<S> {
         let mut ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
             Some(group) => {
-                let decided = group.decide_now(self);
-                if self.waits() && decided.as_ref().is_ok_and(|denial| self.may_wait(denial)) {
+                let mut places = Vec::new();
+                let decided = self.decide_now(group, &mut places);
+                if self.may_wait(&decided) {
                     return None;
                 }
-                self.conclude(group, decided)
+                self.conclude(group, decided, places)
             }
         };
         if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                let verdict = self.tell_shadow(shadow, shadow.decide_now(self));
-                pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref()));
+                let mut places = Vec::new();
+                let decided = self.decide_now(shadow, &mut places);
+                self.pass_shadow(pass, shadow, decided, places);
             }
         }
         Some(ruling)
@@ -73,9 +75,15 @@ impl<S: Store> Settings<S> {
     pub(crate) async fn rule(&self, question: Question<S>) -> Ruling {
         let ruling = match &question.group {
             None => Ruling::Pass(Pass::default()),
-            Some(group) => self.conclude(group, self.ask(group).await),
+            Some(group) => self.rule_group(group).await,
         };
         self.pass_shadows(ruling, &question).await
+    }
+
+    async fn rule_group(&self, group: &Group<S>) -> Ruling {
+        let mut places = Vec::new();
+        let decided = self.ask(group, &mut places).await;
+        self.conclude(group, decided, places)
     }
 
     /// The ruling once the request's turn has come, or where that would take too long.
@@ -85,9 +93,10 @@ impl<S: Store> Settings<S> {
         };
         if !self.is_local() {
             // What waits for the store alone is not a wait for a turn, and has but the store's time.
-            let decided = self.ask(group).await;
-            if !decided.as_ref().is_ok_and(|denial| self.may_wait(denial)) {
-                return self.pass_shadows(self.conclude(group, decided), &question).await;
+            let mut places = Vec::new();
+            let decided = self.ask(group, &mut places).await;
+            if !self.may_wait(&decided) {
+                return self.pass_shadows(self.conclude(group, decided, places), &question).await;
             }
         }
         let since = Instant::now();
@@ -97,12 +106,14 @@ impl<S: Store> Settings<S> {
             false => self.failing.ask(limit, group.wait(self, limit)).await,
         };
         let ruling = match waited {
-            Ok((decision, held)) => self.admit(group, decision, Granted::new(Some(held)), since.elapsed()),
+            Ok((decision, held, places)) => {
+                self.admit(group, decision, Granted::new(Some(held)).keep(places), since.elapsed())
+            }
             // The store says what is so now, and how long it will be.
             Err(Error::WaitTooLong { .. } | Error::TimedOut { .. } | Error::QueueFull { .. }) => {
-                self.conclude(group, self.ask(group).await)
+                self.rule_group(group).await
             }
-            Err(error) => self.conclude(group, Err(error)),
+            Err(error) => self.conclude(group, Err(error), Vec::new()),
         };
         self.pass_shadows(ruling, &question).await
     }
@@ -110,20 +121,38 @@ impl<S: Store> Settings<S> {
     async fn pass_shadows(&self, mut ruling: Ruling, question: &Question<S>) -> Ruling {
         if let Ruling::Pass(pass) = &mut ruling {
             for shadow in &question.shadows {
-                let verdict = self.tell_shadow(shadow, self.ask(shadow).await);
-                pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref()));
+                let mut places = Vec::new();
+                let decided = self.ask(shadow, &mut places).await;
+                self.pass_shadow(pass, shadow, decided, places);
             }
         }
         ruling
     }
 
-    /// What a shadow took of a request that it would have admitted: its rules for outcomes count as in earnest.
-    fn held_in_shadow(&self, group: &Group<S>, verdict: Option<&Verdict>) -> Option<Box<dyn Held>> {
-        verdict.filter(|verdict| verdict.allowed()).and_then(|verdict| group.held(self, verdict.decision()))
+    /// Tells what a shadow would have made of a request, and keeps what it took of one that it would have admitted: its
+    /// rules for outcomes count as in earnest.
+    fn pass_shadow(&self, pass: &mut Pass, shadow: &Group<S>, decided: Result<Decision, Error>, places: Vec<Place>) {
+        let verdict = self.tell_shadow(shadow, decided);
+        pass.held.beside(self.held_in_shadow(shadow, verdict.as_ref(), places));
     }
 
-    /// The decision of a store, unless it fails.
-    async fn ask(&self, group: &Group<S>) -> Result<Decision, Error> {
+    /// What a shadow took of a request that it would have admitted.
+    fn held_in_shadow(&self, group: &Group<S>, verdict: Option<&Verdict>, places: Vec<Place>) -> Granted {
+        match verdict.filter(|verdict| verdict.allowed()) {
+            Some(verdict) => Granted::new(group.held(self, verdict.decision())).keep(places),
+            None => Granted::default(),
+        }
+    }
+
+    /// The decision of a store in this process; `places` are those taken for it, whatever it is.
+    fn decide_now(&self, group: &Group<S>, places: &mut Vec<Place>) -> Result<Decision, Error> {
+        group.enter(self, places)?;
+        group.decide_now(self)
+    }
+
+    /// The decision of a store, unless it fails; `places` are those taken for it, whatever it is.
+    async fn ask(&self, group: &Group<S>, places: &mut Vec<Place>) -> Result<Decision, Error> {
+        group.enter(self, places)?;
         match self.is_local() {
             true => group.decide(self).await,
             false => self.failing.ask(Duration::ZERO, group.decide(self)).await,
@@ -135,20 +164,25 @@ impl<S: Store> Settings<S> {
         self.wait.is_some() && !self.is_shadow
     }
 
-    fn may_wait(&self, denial: &Decision) -> bool {
-        !denial.allowed() && denial.retry_after().is_some_and(|wait| self.wait.is_some_and(|most| wait <= most))
+    fn may_wait(&self, decided: &Result<Decision, Error>) -> bool {
+        let most = self.wait.filter(|_| self.waits());
+        match decided {
+            Ok(decision) if decision.allowed() => false,
+            Ok(denial) => denial.retry_after().is_some_and(|wait| most.is_some_and(|most| wait <= most)),
+            Err(error) => most.is_some() && matches!(error, Error::TooManyAtOnce { .. }),
+        }
     }
 
     /// What follows from a decision, or from there being none.
-    fn conclude(&self, group: &Group<S>, decided: Result<Decision, Error>) -> Ruling {
+    fn conclude(&self, group: &Group<S>, decided: Result<Decision, Error>, places: Vec<Place>) -> Ruling {
         if self.is_shadow {
             let verdict = self.tell_shadow(group, decided);
-            let held = Granted::new(self.held_in_shadow(group, verdict.as_ref()));
+            let held = self.held_in_shadow(group, verdict.as_ref(), places);
             return Ruling::Pass(Pass { verdict, is_told: false, held });
         }
         match decided {
             Ok(decision) if decision.allowed() => {
-                let held = Granted::new(group.held(self, &decision));
+                let held = Granted::new(group.held(self, &decision)).keep(places);
                 self.admit(group, decision, held, Duration::ZERO)
             }
             Ok(denial) => {
@@ -159,10 +193,10 @@ impl<S: Store> Settings<S> {
             Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::Allow => {
                 let parts = group.announced(self);
                 self.tell(|| Event::undecided(Outcome::LetThrough, &error, &parts));
-                Ruling::Pass(Pass::default())
+                Ruling::Pass(Pass { held: Granted::default().keep(places), ..Pass::default() })
             }
             Err(error @ Error::Store(_)) if self.failing.then == StoreFailure::DecideLocally => {
-                self.decide_locally(group, &error)
+                self.decide_locally(group, &error, places)
             }
             Err(error) => {
                 let parts = group.announced(self);
@@ -173,11 +207,11 @@ impl<S: Store> Settings<S> {
     }
 
     /// What this process's memory decides in the place of the store.
-    fn decide_locally(&self, group: &Group<S>, failed: &Error) -> Ruling {
+    fn decide_locally(&self, group: &Group<S>, failed: &Error, places: Vec<Place>) -> Ruling {
         match group.decide_locally(self) {
             Ok((verdict, held)) if verdict.allowed() => {
                 self.tell(|| Event::decided(Outcome::Admitted, &verdict).because(failed));
-                Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held: Granted::new(held) })
+                Ruling::Pass(Pass { verdict: Some(verdict), is_told: true, held: Granted::new(held).keep(places) })
             }
             Ok((verdict, _)) => {
                 self.tell(|| Event::decided(Outcome::Denied, &verdict).because(failed));
@@ -209,7 +243,7 @@ impl<S: Store> Settings<S> {
             }
             Err(error) => {
                 let outcome = match undecided(&error) {
-                    Outcome::NeverFits => Outcome::WouldDeny,
+                    Outcome::NeverFits | Outcome::Denied => Outcome::WouldDeny,
                     failed => failed,
                 };
                 self.tell(|| Event::undecided(outcome, &error, &parts));
@@ -230,6 +264,7 @@ impl<S: Store> Settings<S> {
 fn undecided(error: &Error) -> Outcome {
     match error {
         Error::NeverFits { .. } => Outcome::NeverFits,
+        Error::TooManyAtOnce { .. } => Outcome::Denied,
         _ => Outcome::StoreFailed,
     }
 }

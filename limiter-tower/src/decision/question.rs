@@ -1,15 +1,14 @@
 //! Which policies a request is put to, and the decision over them.
 
+use super::{Settings, Verdict};
 use crate::{
     KeyError,
-    announced::Announced,
-    event::{Event, Outcome},
-    layer::Settings,
-    outcome::{Held, Permits, Rules},
-    verdict::Verdict,
+    events::{Event, Outcome},
+    policies::Announced,
+    settle::{Held, Permits, Rules},
 };
 use http::request::Parts;
-use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Store};
+use limiter_core::{All, Decision, Error, KeyBuf, Limiter, Permit, Place, Store};
 use smallvec::SmallVec;
 use std::{sync::Arc, time::Duration};
 
@@ -84,7 +83,25 @@ impl<S: Store> Group<S> {
             let listed = &settings.policies[part.place];
             listed.policy.limiter.with_quota_of(&part.key, |quota| listed.announced.of(quota))
         };
-        self.parts.iter().map(announced).collect()
+        match &*self.parts {
+            [part] => SmallVec::from_buf([announced(part)]), // by far the most, and quicker so
+            parts => parts.iter().map(announced).collect(),
+        }
+    }
+
+    /// Takes a place of each policy's key, where its limiter bounds how many are at work at once.
+    pub(crate) fn enter(&self, settings: &Settings<S>, places: &mut Vec<Place>) -> Result<(), Error> {
+        for (at, part) in self.parts.iter().enumerate() {
+            let limiter = settings.limiter(part);
+            if part.cost > 0 && limiter.at_once().is_some() {
+                let place = limiter.place(&part.key).map_err(|error| match error {
+                    Error::TooManyAtOnce { most, .. } => Error::TooManyAtOnce { most, part: Some(at) },
+                    other => other,
+                });
+                places.push(place?);
+            }
+        }
+        Ok(())
     }
 
     /// The decision of a store in this process, where neither call ever blocks.
@@ -105,13 +122,13 @@ impl<S: Store> Group<S> {
         }
     }
 
-    /// Waits for its turn, up to `limit`; the decision that let it in, and what it took.
+    /// Waits for its turn, up to `limit`; the decision that let it in, what it took, and its places.
     pub(crate) async fn wait(
         &self,
         settings: &Settings<S>,
         limit: Duration,
-    ) -> Result<(Decision, Box<dyn Held>), Error> {
-        let permits = match (&self.all, &*self.parts) {
+    ) -> Result<(Decision, Box<dyn Held>, Vec<Place>), Error> {
+        let mut permits = match (&self.all, &*self.parts) {
             // Only where nobody waits for several keys at once, whom it would overtake.
             (_, [part]) if settings.policies.len() == 1 => {
                 vec![settings.limiter(part).acquire(&part.key).cost(part.cost).timeout(limit).await?]
@@ -120,7 +137,10 @@ impl<S: Store> Group<S> {
             (None, _) => return Err(Error::NothingAsked),
         };
         let decision = permits.first().ok_or(Error::NothingAsked)?.decision().clone();
-        Ok((decision, self.hold(settings, permits.into_iter().map(Some))))
+        let is_bounded = |part: &Part| settings.limiter(part).at_once().is_some();
+        let bounded = permits.iter_mut().zip(&self.parts).filter(|(_, part)| is_bounded(part));
+        let places = bounded.map(|(permit, _)| permit.take_place()).collect();
+        Ok((decision, self.hold(settings, permits.into_iter().map(Some)), places))
     }
 
     /// The decision of this process's memory, in the place of a store that fails.

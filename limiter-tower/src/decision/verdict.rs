@@ -1,11 +1,16 @@
 //! What was decided on a request, policy by policy.
 
-use crate::{PolicyName, announced::Announced};
+use crate::{FieldSet, PolicyName, policies::Announced};
+use http::Extensions;
 use limiter_core::{Decision, http::PolicyState};
 use smallvec::SmallVec;
 use std::{fmt, ops::Deref, sync::Arc};
 
 /// The decision on a request and the policies it was made on; in the extensions of each admitted request.
+///
+/// Where a layer let a request pass without a decision (it [skips](crate::RateLimitLayer::skip) it, no policy takes part
+/// in it, or the store failed and that [is allowed](crate::StoreFailure::Allow)), it is
+/// [unlimited](limiter_core::Decision::unlimited) and of no policy. Where several layers decided, it is the innermost one's.
 ///
 /// It stands for its [`Decision`], which is over all policies that took part: what is left is the least over them.
 /// [`policies`](Self::policies) has each policy's own. `Display` writes one line for logs.
@@ -49,6 +54,11 @@ impl Verdict {
         Self { decision, parts, settled: Vec::new() }
     }
 
+    /// Leaves word that the request was let pass without a decision, unless a layer further out has decided on it.
+    pub(crate) fn leave_unlimited(extensions: &mut Extensions) {
+        extensions.get_or_insert_with(|| Self::new(Decision::unlimited(), SmallVec::new()));
+    }
+
     /// The decision over all policies that took part.
     #[must_use]
     pub fn decision(&self) -> &Decision {
@@ -70,6 +80,11 @@ impl Verdict {
     /// The names of the policies that denied; none where the request was admitted.
     pub fn violated(&self) -> impl Iterator<Item = &PolicyName> {
         self.decision.denied().filter_map(|place| self.parts.get(place)).map(|part| &part.name)
+    }
+
+    /// Whether responses have header fields of it.
+    pub(crate) fn has_fields(&self) -> bool {
+        self.parts.first().is_some_and(|part| part.fields != FieldSet::NONE)
     }
 
     pub(crate) fn parts(&self) -> &[Arc<Announced>] {
@@ -105,6 +120,9 @@ impl Deref for Verdict {
 impl fmt::Display for Verdict {
     /// Of a denial the policies that denied; of an admission the one with the fewest units left.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_limited() {
+            return self.decision.fmt(f);
+        }
         let mut shown: SmallVec<[usize; 4]> =
             self.decision.denied().filter(|place| *place < self.parts.len()).collect();
         if shown.is_empty() {

@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -15,16 +15,17 @@ use std::{
 ///
 /// | | is let in while the store fails | clients are told |
 /// | --- | --- | --- |
-/// | [`Refuse`](Self::Refuse) | nothing | 503, without a word about quotas |
+/// | [`Refuse`](Self::Refuse) | nothing | 503, without a word about quotas; when to come back, during a [`Breaker`]'s pause |
 /// | [`Allow`](Self::Allow) | everything | nothing |
 /// | [`DecideLocally`](Self::DecideLocally) | in each process, each policy's [`local_quota`](crate::Policy::local_quota), beside what the store had let in | how the local quota stands |
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum StoreFailure {
-    /// It is answered with 503 and the problem `temporary-reduced-capacity`; never with 429.
+    /// It is answered with 503 and the problem `temporary-reduced-capacity`; never with 429. `Retry-After` is what is left
+    /// of a [`Breaker`]'s pause; where there is none, nobody can say.
     #[default]
     Refuse,
-    /// It passes unlimited, without header fields and without a [`Verdict`](crate::Verdict) in its extensions.
+    /// It passes unlimited, without header fields; the [`Verdict`](crate::Verdict) in its extensions says so.
     Allow,
     /// It is decided on in this process's memory: the same policies, keys and costs, all or nothing as ever.
     ///
@@ -38,7 +39,8 @@ pub enum StoreFailure {
 /// what [`on_store_failure`](crate::RateLimitLayer::on_store_failure) says happens at once; then a single request asks
 /// it again, and its answer ends the pause or begins another.
 ///
-/// After five failures for a second by default. Stores in this process are always asked.
+/// After five failures for a second by default. Stores in this process are always asked. Who is refused during a pause is
+/// told what is left of it (`Retry-After`).
 ///
 /// ```
 /// use limiter_core::Limiter;
@@ -82,19 +84,27 @@ pub(crate) struct Failing {
     pub(crate) then: StoreFailure,
     pub(crate) budget: Option<Duration>,
     pub(crate) breaker: Breaker,
-    state: Mutex<State>,
+    /// Shared with the settings that take the place of these.
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct State {
     failures: u32,
-    /// Nobody asks before.
-    until: Option<Instant>,
+    /// When the pause began that nobody asks in.
+    paused: Option<Instant>,
 }
 
 impl Failing {
     pub(crate) fn new(then: StoreFailure, budget: Option<Duration>, breaker: Breaker) -> Self {
-        Self { then, budget, breaker, state: Mutex::default() }
+        Self { then, budget, breaker, state: Arc::default() }
+    }
+
+    /// The same in the place of `before`: the store's failures so far count on where they count as they did.
+    #[cfg(feature = "rules")]
+    pub(crate) fn in_place_of(&self, before: &Self) -> Self {
+        let state = if self.breaker == before.breaker { &before.state } else { &self.state };
+        Self { then: self.then, budget: self.budget, breaker: self.breaker, state: Arc::clone(state) }
     }
 
     /// What `call` answers, where the store is to be asked and answers within the budget, and `extra` where a wait is
@@ -106,8 +116,9 @@ impl Failing {
         extra: Duration,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        if !self.may_ask() {
-            return Err(StoreError::new(StoreErrorKind::Unavailable).with_source(LeftAlone(self.breaker)).into());
+        if let Some(left) = self.pause_left() {
+            let left_alone = LeftAlone { breaker: self.breaker, left };
+            return Err(StoreError::new(StoreErrorKind::Unavailable).with_source(left_alone).into());
         }
         let answer = within(self.budget.map(|budget| budget.saturating_add(extra)), call).await;
         match answer {
@@ -118,17 +129,16 @@ impl Failing {
         answer
     }
 
-    fn may_ask(&self) -> bool {
+    /// What is left of the pause; `None` where the store is to be asked.
+    fn pause_left(&self) -> Option<Duration> {
         let mut state = self.lock();
-        match state.until {
-            Some(until) if Instant::now() < until => false,
-            Some(_) => {
-                // This one asks for all; should its answer never come, another one does after the next pause.
-                state.until = Instant::now().checked_add(self.breaker.pause);
-                true
-            }
-            None => true,
+        // Against how long it has lasted, as a pause can end later than any instant.
+        let left = self.breaker.pause.checked_sub(state.paused?.elapsed()).filter(|left| !left.is_zero());
+        if left.is_none() {
+            // This one asks for all; should its answer never come, another one does after the next pause.
+            state.paused = Some(Instant::now());
         }
+        left
     }
 
     fn note(&self, has_failed: bool) {
@@ -139,7 +149,7 @@ impl Failing {
         }
         state.failures = state.failures.saturating_add(1);
         if state.failures >= self.breaker.failures && self.breaker != Breaker::OFF {
-            state.until = Instant::now().checked_add(self.breaker.pause);
+            state.paused = Some(Instant::now());
         }
     }
 
@@ -165,14 +175,23 @@ pub(crate) async fn within<T>(
     .await
 }
 
+/// When the store is asked again, where it is left alone because it failed; `None` where nobody can say.
+pub(crate) fn asked_again_after(error: &Error) -> Option<Duration> {
+    let Error::Store(failed) = error else { return None };
+    std::error::Error::source(failed)?.downcast_ref::<LeftAlone>().map(|left_alone| left_alone.left)
+}
+
 /// The source of the error while nobody asks the store.
 #[derive(Debug)]
-struct LeftAlone(Breaker);
+struct LeftAlone {
+    breaker: Breaker,
+    left: Duration,
+}
 
 impl fmt::Display for LeftAlone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Breaker { failures, pause } = self.0;
-        write!(f, "it failed {failures} times in a row and is asked again only after {pause:?}")
+        let Self { breaker: Breaker { failures, .. }, left } = self;
+        write!(f, "it failed {failures} times in a row and is asked again only after {left:?}")
     }
 }
 

@@ -1,12 +1,12 @@
 //! The answer to come: the inner service's with header fields added, or the layer's own.
 
+use super::whole;
 use crate::{
     answer::{Answers, add_to},
-    outcome::{Held, Settling, head_of_an_error},
-    ruling::{Pass, Ruling},
-    verdict::Verdict,
+    decision::{Pass, Ruling, Verdict},
+    settle::{Held, Settling, head_of_an_error},
 };
-use http::{Request, Response, request::Parts};
+use http::{Extensions, Request, Response, request::Parts};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -36,8 +36,13 @@ pin_project! {
     {
         Asking { ruling: Pin<Box<dyn Future<Output = Ruling> + Send>>, request: Option<Asking<Svc, ReqBody>> },
         Readying { pass: Option<Pass>, request: Option<Asking<Svc, ReqBody>> },
-        Inner { #[pin] future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>> },
-        Settling { settling: Settling, verdict: Option<Verdict>, result: Option<Result<Response<ResBody>, Svc::Error>> },
+        Inner { #[pin] future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>>, leaves_rest: bool },
+        Settling {
+            settling: Settling,
+            verdict: Option<Verdict>,
+            result: Option<Result<Response<ResBody>, Svc::Error>>,
+            leaves_rest: bool,
+        },
         Own { response: Option<Response<ResBody>> },
     }
 }
@@ -62,15 +67,47 @@ where
     }
 
     /// The inner service's response, with the fields of the decision that let the request in, once what is held has
-    /// been put right.
-    pub(crate) fn inner(future: Svc::Future, verdict: Option<Verdict>, held: Option<Box<dyn Held>>) -> Self {
-        Self { stage: Stage::Inner { future, verdict, held } }
+    /// been put right; what is held beyond its head is in its extensions then, where it `leaves_rest`.
+    pub(crate) fn inner(
+        future: Svc::Future,
+        verdict: Option<Verdict>,
+        held: Option<Box<dyn Held>>,
+        leaves_rest: bool,
+    ) -> Self {
+        Self { stage: Stage::Inner { future, verdict, held, leaves_rest } }
     }
 
     /// The layer's own answer, at once.
     pub(crate) fn own(response: Response<ResBody>) -> Self {
         Self { stage: Stage::Own { response: Some(response) } }
     }
+}
+
+/// Leaves the verdict in the request's extensions, and returns it where the response tells of it: copied only where both
+/// are wanted.
+#[inline]
+fn told_after(
+    verdict: Option<Verdict>,
+    is_told: bool,
+    answers: &Answers,
+    extensions: &mut Extensions,
+) -> Option<Verdict> {
+    let Some(verdict) = verdict else {
+        if answers.leaves_verdict {
+            Verdict::leave_unlimited(extensions);
+        }
+        return None;
+    };
+    match (is_told && answers.on_admissions && verdict.has_fields(), answers.leaves_verdict) {
+        (true, true) => drop(extensions.insert(verdict.clone())),
+        (true, false) => {}
+        (false, true) => {
+            extensions.insert(verdict);
+            return None;
+        }
+        (false, false) => return None,
+    }
+    Some(verdict)
 }
 
 /// Lets a request through to `service`, with the verdict in its extensions; else the layer's own answer.
@@ -88,12 +125,10 @@ where
     match ruling {
         Ruling::Refuse(refused) => ResponseFuture::own(answers.to(&head, &refused)),
         Ruling::Pass(Pass { verdict, is_told, held }) => {
-            if let Some(verdict) = &verdict {
-                head.extensions.insert(verdict.clone());
-            }
+            let verdict = told_after(verdict, is_told, answers, &mut head.extensions);
             let held = held.used(); // also where the call panics: a request that can bring that about is not free
             let future = service.call(Request::from_parts(head, body));
-            ResponseFuture::inner(future, verdict.filter(|_| is_told && answers.on_admissions), held)
+            ResponseFuture::inner(future, verdict, held, answers.leaves_rest)
         }
     }
 }
@@ -135,7 +170,7 @@ where
                     };
                     follow(Ruling::Pass(pass), &mut service, head, body, &answers).stage
                 }
-                StageProjection::Inner { future, verdict, held } => {
+                StageProjection::Inner { future, verdict, held, leaves_rest } => {
                     let result = ready!(future.poll(cx));
                     let verdict = verdict.take();
                     let Some(held) = held.take() else { return Poll::Ready(told(result, verdict.as_ref())) };
@@ -147,14 +182,16 @@ where
                         }
                         Err(error) => (Err(error), held.settle(&head_of_an_error())),
                     };
-                    Stage::Settling { settling, verdict, result: Some(result) }
+                    Stage::Settling { settling, verdict, result: Some(result), leaves_rest: *leaves_rest }
                 }
-                StageProjection::Settling { settling, verdict, result } => {
+                StageProjection::Settling { settling, verdict, result, leaves_rest } => {
                     ready!(settling.poll(cx, verdict.as_mut()));
-                    return match result.take() {
-                        Some(result) => Poll::Ready(told(result, verdict.as_ref())),
-                        None => Poll::Pending,
-                    };
+                    let Some(mut result) = result.take() else { return Poll::Pending };
+                    let rest = settling.rest();
+                    if let (true, Ok(response)) = (*leaves_rest, &mut result) {
+                        whole::leave(rest, response.extensions_mut());
+                    }
+                    return Poll::Ready(told(result, verdict.as_ref()));
                 }
                 // Polled again after its end, it stays silent instead of panicking.
                 StageProjection::Own { response } => {
