@@ -6,17 +6,21 @@
 //! Inside an async runtime this behaves as [`reqwest::blocking`] does: it may panic, and holds up the runtime's thread.
 //! Use [`Client`](crate::Client) there.
 
-use crate::{Cost, Error, Limits, MaxWait, Status, client::surface, engine::Transport};
+use crate::{
+    Cost, Error, Limits, MaxWait, Status,
+    client::surface,
+    engine::{Head, Ticket, Transport, of_reqwest},
+};
 use http::Extensions;
 use limiter_core::{MemoryStore, Store, block_on};
 #[cfg(feature = "multipart")]
 use reqwest::blocking::multipart::Form;
 use reqwest::{
-    IntoUrl, Method, StatusCode, Url, Version,
+    IntoUrl, Method, Url, Version,
     blocking::{Body, Client as Inner, Request, RequestBuilder as InnerBuilder, Response},
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 surface! {
     /// [`reqwest::blocking::Client`] that keeps to [`Limits`].
@@ -93,13 +97,7 @@ impl<S: Store> Client<S> {
     }
 
     fn run(&self, request: Request, extensions: &Extensions) -> Result<Response, Error> {
-        let seen = seen(&request, self.limits.reads_requests());
-        block_on(async {
-            match self.limits.ask(&seen, extensions).await? {
-                Some(ticket) => Ok(ticket.send(request, &mut Direct(&self.inner)).await?),
-                None => Ok(self.inner.execute(request)?),
-            }
-        })
+        block_on(self.limits.run(request, &mut Direct { inner: &self.inner, extensions }))
     }
 }
 
@@ -126,23 +124,33 @@ fn seen(request: &Request, whole: bool) -> reqwest::Request {
     seen
 }
 
-struct Direct<'a>(&'a Inner);
+struct Direct<'a> {
+    inner: &'a Inner,
+    extensions: &'a Extensions,
+}
 
 impl Transport for Direct<'_> {
     type Request = Request;
     type Response = Response;
-    type Error = reqwest::Error;
+    type Error = Error;
 
-    fn try_clone(&self, request: &Request) -> Option<Request> {
-        request.try_clone()
+    fn ask<'l, S: Store>(
+        &self,
+        limits: &'l Limits<S>,
+        request: &Request,
+    ) -> impl Future<Output = Result<Option<Ticket<'l, S>>, Error>> + Send {
+        let seen = seen(request, limits.reads_requests());
+        async move { Ok(limits.ask(&seen, self.extensions).await?) }
     }
+
+    of_reqwest!(Request);
 
     /// Blocks: nothing else is to be done in this thread.
-    async fn send(&mut self, request: Request) -> Result<Response, reqwest::Error> {
-        self.0.execute(request)
+    async fn send(&mut self, request: Request) -> Result<Response, Error> {
+        Ok(self.inner.execute(request)?)
     }
 
-    fn head<'a>(&'a self, response: &'a Response) -> (&'a Url, StatusCode, &'a HeaderMap) {
+    fn head<'a>(&'a self, response: &'a Response) -> Head<'a> {
         (response.url(), response.status(), response.headers())
     }
 }

@@ -40,6 +40,8 @@ pub struct Limits<S: Store = MemoryStore> {
     max_pause: Duration,
     restamp: Option<bool>,
     resend: u32,
+    redirects: u32,
+    spread: bool,
     learning: Option<Learning>,
     hook: Hook,
     hosts: Arc<Hosts>,
@@ -69,6 +71,8 @@ impl<S: Store> Limits<S> {
             max_pause: DEFAULT_CAP,
             restamp: None,
             resend: 0,
+            redirects: 0,
+            spread: false,
             learning: None,
             hook: Hook::default(),
             hosts: Arc::default(),
@@ -267,6 +271,30 @@ impl<S: Store> Limits<S> {
         self
     }
 
+    /// Whether what a server says is left is spread until it comes back: with `r` units for `t` seconds, the next request goes
+    /// `t / (r + 1)` after the answer, where the quota would let it go sooner. Not by default.
+    ///
+    /// By default a burst goes through as fast as the quota lets it, and where nothing is left all wait until the reset. Spread,
+    /// none waits as long, and each waits some: for crawlers rather than for people. It is done as pauses are, by a block that all
+    /// see who share the store, after which requests come back one after the other. `RateLimit` fields of every generation count,
+    /// as long as their units are requests.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::Limits;
+    ///
+    /// # fn main() -> Result<(), limiter_core::QuotaError> {
+    /// let limits = Limits::new(Limiter::parse("sliding_log 10/s")?).spread(true);
+    /// # let _ = limits;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn spread(mut self, spread: bool) -> Self {
+        self.spread = spread;
+        self
+    }
+
     /// Sends a refused request again, up to `times` times, each time after the pause that its answer asked for; never by
     /// default.
     ///
@@ -288,6 +316,37 @@ impl<S: Store> Limits<S> {
     #[must_use]
     pub fn resend(mut self, times: u32) -> Self {
         self.resend = times;
+        self
+    }
+
+    /// Follows redirects, up to `times` of them for a request: each hop waits for its turn with the host that it goes to, is
+    /// charged there, and obeys what that answers. Never by default.
+    ///
+    /// The client is to be one that does not ([`redirect::Policy::none`](reqwest::redirect::Policy::none)): what it follows by
+    /// itself is nothing that anybody waits for.
+    ///
+    /// As the Fetch standard has it, `POST` becomes `GET` on 301 and 302, and whatever but `HEAD` does on 303, without its
+    /// body. On 307 and 308 the body goes along, where it can be sent twice. To another scheme, host or port go no
+    /// `Authorization`, `Cookie`, `Proxy-Authorization` and `Host`; there is no `Referer`. The answer is passed on where
+    /// it sends the request to no URL that can be asked, where the body is a stream, and once that was followed `times`
+    /// times: so a loop ends. A hop that cannot be sent in [`max_wait`](Self::max_wait) is an error, as it is for any request.
+    /// Timeouts of reqwest are for a hop.
+    ///
+    /// ```
+    /// use limiter_core::Limiter;
+    /// use limiter_reqwest::{Client, Limits};
+    /// use reqwest::redirect::Policy;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limits = Limits::new(Limiter::parse("sliding_log 10/s")?).follow_redirects(10);
+    /// let client = Client::new(reqwest::Client::builder().redirect(Policy::none()).build()?, limits);
+    /// # let _ = client;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn follow_redirects(mut self, times: u32) -> Self {
+        self.redirects = times;
         self
     }
 
@@ -492,6 +551,14 @@ impl<S: Store> Limits<S> {
         self.resend
     }
 
+    pub(crate) fn spreads(&self) -> bool {
+        self.spread
+    }
+
+    pub(crate) fn redirects(&self) -> u32 {
+        self.redirects
+    }
+
     /// Whether units are counted again from their answers, where that was said.
     pub(crate) fn restamps(&self) -> Option<bool> {
         self.restamp
@@ -506,6 +573,8 @@ impl<S: Store> fmt::Debug for Limits<S> {
             .field("max_pause", &self.max_pause)
             .field("restamp", &self.restamp)
             .field("resend", &self.resend)
+            .field("redirects", &self.redirects)
+            .field("spread", &self.spread)
             .field("learning", &self.learning)
             .field("hook", &self.hook)
             .field("hosts", &self.hosts)

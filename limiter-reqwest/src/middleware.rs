@@ -2,11 +2,11 @@
 
 use crate::{
     Limits,
-    engine::{NotSent, Transport},
+    engine::{Head, NotSent, Ticket, Transport, of_reqwest},
 };
 use http::Extensions;
 use limiter_core::{MemoryStore, Store};
-use reqwest::{Request, Response, StatusCode, Url, header::HeaderMap};
+use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
 /// [`Limits`], as clients of reqwest-middleware take them.
@@ -28,12 +28,7 @@ pub type RateLimitMiddleware<S = MemoryStore> = Limits<S>;
 #[async_trait::async_trait]
 impl<S: Store> Middleware for Limits<S> {
     async fn handle(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response, Error> {
-        match self.ask(&request, extensions).await {
-            Ok(Some(ticket)) => ticket.send(request, &mut Rest { next, extensions }).await,
-            Ok(None) => next.run(request, extensions).await,
-            Err(NotSent::Limited(error)) => Err(Error::middleware(error)),
-            Err(NotSent::Misconfigured(error)) => Err(Error::middleware(error)),
-        }
+        self.run(request, &mut Rest { next, extensions }).await
     }
 }
 
@@ -48,15 +43,24 @@ impl Transport for Rest<'_, '_> {
     type Response = Response;
     type Error = Error;
 
-    fn try_clone(&self, request: &Request) -> Option<Request> {
-        request.try_clone()
+    async fn ask<'l, S: Store>(
+        &self,
+        limits: &'l Limits<S>,
+        request: &Request,
+    ) -> Result<Option<Ticket<'l, S>>, Error> {
+        limits.ask(request, self.extensions).await.map_err(|not_sent| match not_sent {
+            NotSent::Limited(error) => Error::middleware(error),
+            NotSent::Misconfigured(error) => Error::middleware(error),
+        })
     }
+
+    of_reqwest!(Request);
 
     async fn send(&mut self, request: Request) -> Result<Response, Error> {
         self.next.clone().run(request, self.extensions).await
     }
 
-    fn head<'a>(&'a self, response: &'a Response) -> (&'a Url, StatusCode, &'a HeaderMap) {
+    fn head<'a>(&'a self, response: &'a Response) -> Head<'a> {
         (response.url(), response.status(), response.headers())
     }
 }

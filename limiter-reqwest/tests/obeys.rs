@@ -144,6 +144,48 @@ async fn retry_after_on_success_is_ignored() {
 }
 
 #[tokio::test]
+async fn what_is_left_is_spread_where_that_is_asked_for() {
+    let left = [("ratelimit", r#""default";r=5;t=60"#)];
+    assert_eq!(pause_after(200, &left).await, Duration::ZERO);
+    let spread = |limits: RateLimitMiddleware| limits.spread(true);
+    assert_eq!(pause_under(spread, 200, &left).await, seconds(10));
+    assert_eq!(pause_under(spread, 404, &left).await, seconds(10));
+    assert_eq!(pause_under(|limits| spread(limits).max_pause(seconds(3)), 200, &left).await, seconds(3));
+    // What is told goes first, and the quota may be slow enough.
+    assert_eq!(pause_under(spread, 503, &[left[0], ("retry-after", "2")]).await, seconds(2));
+    assert_eq!(pause_under(spread, 200, &[("ratelimit", r#""default";r=0;t=7"#)]).await, seconds(7));
+    assert_eq!(pause_under(spread, 200, &[("ratelimit", r#""default";r=9999;t=60"#)]).await, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn spread_requests_go_one_after_the_other_until_the_reset() {
+    let (limiter, clock) = virtual_limiter("sliding_log 100/s");
+    let limits = RateLimitMiddleware::new(limiter.clone()).spread(true);
+    let client = client(limits.clone());
+    let server = MockServer::start().await;
+    for (left, seconds) in [(3, 30), (2, 24), (1, 10)] {
+        let fields = format!(r#""default";r={left};t={seconds}"#);
+        let one = answer(200, &[("ratelimit", fields.as_str())]);
+        Mock::given(any()).respond_with(one).up_to_n_times(1).mount(&server).await;
+    }
+    Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    assert_eq!(get(&client, &server).await, 200); // three are left for 30 s, and so on
+    let mut tasks = in_line(&client, &limits, &server.uri(), 3).await;
+    for (sent, interval) in [(1, 7.5), (2, 8.0), (3, 5.0)] {
+        assert_eq!(blocked_for(&limiter, &server), Duration::from_secs_f64(interval));
+        clock.advance(Duration::from_secs_f64(interval) - MICROSECOND);
+        assert_eq!((waiting(&limits, &server.uri()).await, requests(&server).await), (tasks.len(), sent));
+        clock.advance(MICROSECOND);
+        assert_eq!(tasks.remove(0).await.unwrap(), 200);
+    }
+    // Refused after that, it is refused for the first time.
+    Mock::given(any()).respond_with(answer(429, &[("retry-after", "5")])).with_priority(1).mount(&server).await;
+    clock.advance(seconds(1));
+    assert_eq!(get(&client, &server).await, 429);
+    assert_eq!(blocked_for(&limiter, &server), seconds(5));
+}
+
+#[tokio::test]
 async fn nothing_remaining_pauses_until_the_reset() {
     let nothing_left = ("ratelimit", r#""default";r=0;t=30"#);
     assert_eq!(pause_after(200, &[nothing_left]).await, seconds(30));

@@ -1,14 +1,16 @@
 //! reqwest's own client, inside limits.
 
 use super::Error;
-use crate::{Cost, Limits, MaxWait, engine::Transport};
+use crate::{
+    Cost, Limits, MaxWait,
+    engine::{Head, Ticket, Transport, of_reqwest},
+};
 use http::Extensions;
 use limiter_core::{MemoryStore, Store};
 #[cfg(feature = "multipart")]
 use reqwest::multipart::Form;
 use reqwest::{
-    Body, Client as Inner, IntoUrl, Method, Request, RequestBuilder as InnerBuilder, Response, StatusCode, Url,
-    Version,
+    Body, Client as Inner, IntoUrl, Method, Request, RequestBuilder as InnerBuilder, Response, Version,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -65,10 +67,7 @@ impl<S: Store> Client<S> {
     }
 
     async fn run(&self, request: Request, extensions: &Extensions) -> Result<Response, Error> {
-        match self.limits.ask(&request, extensions).await? {
-            Some(ticket) => Ok(ticket.send(request, &mut Direct(&self.inner)).await?),
-            None => Ok(self.inner.execute(request).await?),
-        }
+        self.limits.run(request, &mut Direct { inner: &self.inner, extensions }).await
     }
 }
 
@@ -85,22 +84,31 @@ impl<S: Store> RequestBuilder<S> {
     }
 }
 
-struct Direct<'a>(&'a Inner);
+struct Direct<'a> {
+    inner: &'a Inner,
+    extensions: &'a Extensions,
+}
 
 impl Transport for Direct<'_> {
     type Request = Request;
     type Response = Response;
-    type Error = reqwest::Error;
+    type Error = Error;
 
-    fn try_clone(&self, request: &Request) -> Option<Request> {
-        request.try_clone()
+    async fn ask<'l, S: Store>(
+        &self,
+        limits: &'l Limits<S>,
+        request: &Request,
+    ) -> Result<Option<Ticket<'l, S>>, Error> {
+        Ok(limits.ask(request, self.extensions).await?)
     }
 
-    async fn send(&mut self, request: Request) -> Result<Response, reqwest::Error> {
-        self.0.execute(request).await
+    of_reqwest!(Request);
+
+    async fn send(&mut self, request: Request) -> Result<Response, Error> {
+        Ok(self.inner.execute(request).await?)
     }
 
-    fn head<'a>(&'a self, response: &'a Response) -> (&'a Url, StatusCode, &'a HeaderMap) {
+    fn head<'a>(&'a self, response: &'a Response) -> Head<'a> {
         (response.url(), response.status(), response.headers())
     }
 }

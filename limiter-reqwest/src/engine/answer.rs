@@ -4,7 +4,7 @@ use super::ask::Spot;
 use crate::{
     Event, Limits, PauseReason,
     learn::Going,
-    obey::{Owed, asked_pause, is_refusal},
+    obey::{Owed, asked_interval, asked_pause, is_refusal},
 };
 use limiter_core::{Store, Timestamp};
 use reqwest::{StatusCode, header::HeaderMap};
@@ -72,7 +72,12 @@ pub(super) async fn obey<S: Store>(
             false => going.admitted(),
         }
     }
-    let Some((_, reason)) = asked.pause else { return (is_refusal, is_learned) };
+    let Some((_, reason)) = asked.pause else {
+        if limits.spreads() && !is_refusal {
+            spread(limits, spot, headers).await;
+        }
+        return (is_refusal, is_learned);
+    };
     let owed = asked.owed(limits, spot, again);
     let length = owed.length();
     if length.is_zero() {
@@ -83,4 +88,13 @@ pub(super) async fn obey<S: Store>(
     }
     hook.tell(&Event::Paused { host: name, pause: length, reason });
     (is_refusal, true)
+}
+
+/// Lets nobody send before the next is due, where what is left would be spent too soon at the quota's own pace.
+async fn spread<S: Store>(limits: &Limits<S>, spot: &Spot<'_, S>, headers: &HeaderMap) {
+    let (unit, period) = spot.policy.pace_of(&spot.key);
+    let Some(interval) = asked_interval(headers, SystemTime::now()).filter(|interval| *interval > unit) else { return };
+    let longest = limits.longest_pause();
+    let (length, paced) = (interval.min(longest), period.min(longest));
+    let _ = Owed::new(spot.policy, &spot.key, &spot.host, length, paced).untold().make().await;
 }

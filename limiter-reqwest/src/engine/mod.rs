@@ -1,8 +1,8 @@
 //! What every client asks before it sends a request, and tells the answer of.
 //!
-//! Nothing else decides. [`Limits::ask`] finds the request's limiter and key and waits for its turn; the [`Ticket`] it
-//! gives sends the request, as a [`Transport`] says how, is told the answer, or that there is none, and sends again what
-//! was refused:
+//! Nothing else decides. [`Limits::run`] sends a request, and follows where it is sent on to. For each hop, [`Limits::ask`]
+//! finds the request's limiter and key and waits for its turn; the [`Ticket`] it gives sends the request, as a [`Transport`]
+//! says how, is told the answer, or that there is none, and sends again what was refused:
 //!
 //! ```text
 //! ticket = limits.ask(request, extensions)          None: not limited
@@ -15,14 +15,17 @@
 //!                            None: pass the answer on        a ticket: send the spare with it
 //! ```
 //!
+//! [`Limits::run`]: crate::Limits
 //! [`Limits::ask`]: crate::Limits
 
 mod answer;
 mod ask;
+mod redirect;
 mod ticket;
 mod transport;
 mod turn;
 
 pub(crate) use ask::NotSent;
+pub(crate) use redirect::Hop;
 pub(crate) use ticket::Ticket;
-pub(crate) use transport::Transport;
+pub(crate) use transport::{Head, Transport, of_reqwest};

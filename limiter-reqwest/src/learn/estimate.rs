@@ -28,6 +28,8 @@ const SETTLED: f64 = 0.1;
 /// More refused than this part of so many requests, as jitter may bring about, and the climb takes longer.
 const SHARE: f64 = 0.005;
 const LATELY: f64 = 500.0;
+/// A stop that ends with a window of the server's costs no more as a rule, but for one in a few that is to check that.
+const SHOWN_COST: u32 = 1;
 /// Fewer admitted measure nothing.
 const FEW: f64 = 8.0;
 const SAMPLES: usize = 64;
@@ -276,7 +278,7 @@ impl Estimate {
     /// The window that was full held the limit, whatever the pace: nothing is to be sought.
     fn was_shown(&mut self, (limit, unsure): (f64, f64), low: f64, admitted: f64, stop: &Stop) {
         self.spread = unsure.clamp(SUREST, LEAST_SURE);
-        self.cost += 0.3 * (f64::from(stop.refusals) - self.cost);
+        self.cost += 0.3 * (f64::from(stop.refusals.min(SHOWN_COST)) - self.cost);
         self.prove(low, admitted);
         self.climb_from(limit, limit * (1.0 - self.spread));
     }

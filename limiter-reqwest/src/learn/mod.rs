@@ -46,7 +46,7 @@
 //!   long stop down to what got through. That is a limit that has fallen.
 //! * **Windows of a second** show themselves: stops then end whole seconds apart. Once that is beyond chance, a refusal
 //!   is waited out until the window's end, at the cost of one instead of several, and what the window held is the limit,
-//!   whatever the pace was. One stop in four is ended by trial all the same, in case that it was chance.
+//!   whatever the pace was. In one stop of four it is tried before that, in case that it was chance.
 //! * **Requests go late**, as timers do, and arrive late. An interval begins when the last request went, or where its
 //!   answer took longer than usual, as much later: it may have been counted only then, and whoever refuses what comes
 //!   too early is never asked early because something else was late. What that costs on the average of a hundred

@@ -59,8 +59,9 @@ struct Stopped {
     /// When the newest refusal was heard of, and how long nothing is sent then.
     since: f64,
     wait: f64,
-    /// It is to end with the server's window.
-    by_window: bool,
+    /// When the server's window ends, and with it the stop; and whether that is relied on, or tried before.
+    end: Option<f64>,
+    is_relied_on: bool,
     /// The server has named the pause.
     named: bool,
     /// One request is on its way, to see.
@@ -142,7 +143,7 @@ impl Pace {
                 self.resumed = sent.at;
                 let shown = self.windows.limit(stopped.stop.first);
                 self.estimate.resume(sent.at, &stopped.stop, shown);
-                if !stopped.by_window && !stopped.named {
+                if !stopped.is_relied_on && !stopped.named {
                     self.windows.stop_ended(stopped.stop.last, sent.at);
                 }
                 self.next = now.max(sent.at + 1.0 / self.estimate.rate());
@@ -174,11 +175,13 @@ impl Pace {
             None if sent.at < self.resumed => {}
             None => {
                 let stop = Stop { first: sent.at, last: sent.at, rate: sent.rate, refusals: 1, streak: 1 };
-                let mut ends = || self.windows.resume_after(sent.at, 2.0 * self.estimate.stops());
-                let ends = if pause.is_none() { ends() } else { None };
-                let wait = wait(ends.map_or(1.0 / self.estimate.rate(), |ends| (ends - now).max(0.0)));
-                let (by_window, named) = (ends.is_some(), pause.is_some());
-                self.stopped = Some(Stopped { stop, since: now, wait, by_window, named, trial: false });
+                let mut end_of = || self.windows.end_of(sent.at, 2.0 * self.estimate.stops());
+                let (end, is_relied_on) = if pause.is_none() { end_of() } else { None }.unzip();
+                let is_relied_on = is_relied_on == Some(true);
+                let part = if is_relied_on { 1.0 } else { 0.5 };
+                let otherwise = end.map_or(1.0 / self.estimate.rate(), |end| part * (end - now).max(0.0));
+                let (wait, named) = (wait(otherwise), pause.is_some());
+                self.stopped = Some(Stopped { stop, since: now, wait, end, is_relied_on, named, trial: false });
             }
             Some(stopped) => {
                 stopped.stop.refusals = stopped.stop.refusals.saturating_add(1);
@@ -187,11 +190,15 @@ impl Pace {
                 if sent.trial {
                     stopped.stop.streak = stopped.stop.streak.saturating_add(1);
                     stopped.trial = false;
-                    if std::mem::take(&mut stopped.by_window) {
-                        self.windows = Windows::new();
-                        stopped.wait = 0.5 / self.estimate.rate();
-                    }
-                    stopped.wait = wait(2.0 * stopped.wait);
+                    let otherwise = match stopped.end.take() {
+                        Some(end) if !stopped.is_relied_on => (end - now).max(0.0),
+                        Some(_) => {
+                            (self.windows, stopped.is_relied_on) = (Windows::new(), false);
+                            1.0 / self.estimate.rate()
+                        }
+                        None => (2.0 * stopped.wait).max(1.0 / self.estimate.rate()),
+                    };
+                    stopped.wait = wait(otherwise);
                     stopped.since = now;
                 }
             }

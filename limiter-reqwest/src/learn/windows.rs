@@ -4,7 +4,7 @@
 const PERIOD: f64 = 1.0;
 /// Requests are delayed differently on their way: an end is known no better than this, in seconds.
 const BLUR: f64 = 0.004;
-/// One stop in so many is ended by trial all the same, else nothing could show that there are no windows.
+/// In one stop of so many it is tried before its end, else nothing could show that there are no windows.
 const CHECK: u32 = 4;
 /// How often stops have to have ended where windows would, and the logarithm of how unlikely that has to be by chance.
 const OFTEN: u32 = 3;
@@ -23,7 +23,7 @@ pub(super) struct Windows {
     /// Since when what was admitted is counted; the last two windows, by their ends, with what was admitted in each.
     since: f64,
     counted: [(f64, f64); 2],
-    /// Stops that were not ended by trial, one after the other.
+    /// Stops in which that was not tried, one after the other.
     trusted: u32,
 }
 
@@ -46,12 +46,12 @@ impl Windows {
         }
     }
 
-    /// When to send again after one that was sent at `at` was refused, which may be `longest` later: as the next window
-    /// begins. None where that is to be found by trial.
-    pub(super) fn resume_after(&mut self, at: f64, longest: f64) -> Option<f64> {
+    /// When the window ends in which one that was sent at `at` was refused, which may be `longest` later, and whether that
+    /// is to be relied on: else it is to be tried before.
+    pub(super) fn end_of(&mut self, at: f64, longest: f64) -> Option<(f64, bool)> {
         let (_, end) = self.end_after(at).filter(|(_, end)| self.are_there() && end - at <= longest)?;
         self.trusted = (self.trusted + 1) % CHECK;
-        (self.trusted != 0).then_some(end)
+        Some((end, self.trusted != 0))
     }
 
     /// What the window held that was found full by a request sent at `at`, in requests a second, and the part of it by
@@ -128,18 +128,18 @@ mod tests {
     #[test]
     fn stops_that_end_whole_seconds_apart_are_those_of_windows() {
         let mut windows = after_stops(4.0);
-        let resume = windows.resume_after(40.2, 1.0).unwrap();
-        assert!((40.3..40.35).contains(&resume), "{resume}");
+        let (end, _) = windows.end_of(40.2, 1.0).unwrap();
+        assert!((40.3..40.35).contains(&end), "{end}");
         let mut windows = after_stops(4.3);
-        assert_eq!(windows.resume_after(40.2, 1.0), None);
+        assert_eq!(windows.end_of(40.2, 1.0), None);
     }
 
     #[test]
-    fn one_stop_in_four_is_ended_by_trial_and_so_is_one_that_would_take_long() {
+    fn one_stop_in_four_is_tried_before_its_end_and_one_that_would_take_long_is_not_waited_out() {
         let mut windows = after_stops(4.0);
-        let ends: Vec<_> = (0..8).map(|_| windows.resume_after(40.2, 1.0).is_some()).collect();
-        assert_eq!(ends, [true, true, true, false, true, true, true, false]);
-        assert_eq!(windows.resume_after(40.5, 0.5), None);
+        let relied_on: Vec<_> = (0..8).filter_map(|_| Some(windows.end_of(40.2, 1.0)?.1)).collect();
+        assert_eq!(relied_on, [true, true, true, false, true, true, true, false]);
+        assert_eq!(windows.end_of(40.5, 0.5), None);
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
         let mut windows = after_stops(4.0);
         fill(&mut windows, 40.3);
         windows.stop_ended(40.7, 40.75);
-        assert_eq!((windows.resume_after(41.2, 1.0), windows.limit(40.28)), (None, None));
+        assert_eq!((windows.end_of(41.2, 1.0), windows.limit(40.28)), (None, None));
     }
 
     #[test]
@@ -168,6 +168,6 @@ mod tests {
         for stop in 0..20 {
             windows.stop_ended(f64::from(stop), f64::from(stop) + 0.6);
         }
-        assert_eq!(windows.resume_after(40.2, 1.0), None);
+        assert_eq!(windows.end_of(40.2, 1.0), None);
     }
 }

@@ -13,4 +13,4 @@ mod told;
 pub use pause_reason::PauseReason;
 
 pub(crate) use pause::{Owed, Pause, look};
-pub(crate) use told::{asked_pause, is_refusal};
+pub(crate) use told::{asked_interval, asked_pause, is_refusal};

@@ -39,6 +39,8 @@ pub(crate) struct Owed<'a, S: Store> {
     host: &'a Arc<Host>,
     length: Duration,
     paced: Duration,
+    /// The server has said so, and is to be left alone for longer where that was not enough.
+    is_told: bool,
     is_made: bool,
 }
 
@@ -51,7 +53,13 @@ impl<'a, S: Store> Owed<'a, S> {
         length: Duration,
         paced: Duration,
     ) -> Self {
-        Self { policy, key, host, length, paced, is_made: length.is_zero() }
+        Self { policy, key, host, length, paced, is_told: true, is_made: length.is_zero() }
+    }
+
+    /// It is our own idea.
+    pub(crate) fn untold(mut self) -> Self {
+        self.is_told = false;
+        self
     }
 
     pub(crate) fn length(&self) -> Duration {
@@ -62,7 +70,7 @@ impl<'a, S: Store> Owed<'a, S> {
     pub(crate) async fn make(mut self) -> Result<(), Error> {
         let made = pause(self.policy, self.key, self.length, self.paced).await;
         self.is_made = true;
-        self.host.paused(&made?);
+        self.host.paused(&made?, self.is_told);
         Ok(())
     }
 
@@ -79,10 +87,10 @@ impl<S: Store> Drop for Owed<'_, S> {
             return;
         }
         let (policy, key, host) = (self.policy.clone(), self.key.clone(), Arc::clone(self.host));
-        let (length, paced) = (self.length, self.paced);
+        let (length, paced, is_told) = (self.length, self.paced, self.is_told);
         detach(async move {
             if let Ok(made) = pause(&policy, &key, length, paced).await {
-                host.paused(&made);
+                host.paused(&made, is_told);
             }
         });
     }

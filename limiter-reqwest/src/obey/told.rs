@@ -1,7 +1,7 @@
 //! What servers ask for.
 
 use crate::PauseReason;
-use limiter_core::http::{parse_retry_after, read_advice};
+use limiter_core::http::{Unit, parse_retry_after, read_advice};
 use reqwest::{
     StatusCode,
     header::{AGE, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
@@ -42,10 +42,50 @@ fn until_reset(headers: &HeaderMap, now: SystemTime) -> Option<(Duration, PauseR
     pauses.max_by_key(|(pause, _)| *pause)
 }
 
+/// How long to wait between requests, so that what the server says is left lasts until the reset: a part for each of them and
+/// one until units come back. The longest over its policies; none where nothing is said, or nothing left.
+pub(crate) fn asked_interval(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    if headers.contains_key(AGE) {
+        return None;
+    }
+    let advice = read_advice(now, |name| headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    let of_requests = advice.iter().filter(|advice| advice.unit == Unit::Requests);
+    let intervals = of_requests.filter_map(|advice| {
+        let left = advice.remaining.filter(|left| *left > 0)?;
+        Some(advice.reset_after?.div_f64(left as f64 + 1.0))
+    });
+    intervals.max()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use limiter_core::http::Generation;
+
+    #[test]
+    fn what_is_left_is_spread_until_the_reset() {
+        let interval = |fields: &[(&'static str, &str)]| {
+            let headers = fields.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            asked_interval(&headers, SystemTime::now()).map(|interval| interval.as_secs_f64())
+        };
+        assert_eq!(interval(&[("ratelimit", r#""default";r=1;t=30"#)]), Some(15.0));
+        assert_eq!(interval(&[("ratelimit", r#""burst";r=9;t=10, "daily";r=5;t=60"#)]), Some(10.0));
+        assert_eq!(interval(&[("x-ratelimit-remaining", "99"), ("x-ratelimit-reset", "60")]), Some(0.6));
+        let most = u64::MAX.to_string();
+        assert!(
+            interval(&[("x-ratelimit-remaining", &most), ("x-ratelimit-reset", &most)]).is_some_and(f64::is_finite)
+        );
+        for none in [
+            &[("ratelimit", r#""default";r=0;t=30"#)][..],
+            &[("ratelimit", r#""default";r=5"#)],
+            &[("ratelimit", r#""default";r=5;t=30"#), ("age", "1")],
+            &[("ratelimit", r#""default";r=5;t=30"#), ("ratelimit-policy", r#""default";q=9;qu="content-bytes""#)],
+            &[("x-ratelimit-remaining", "-1"), ("x-ratelimit-reset", "9")],
+            &[],
+        ] {
+            assert_eq!(interval(none), None, "{none:?}");
+        }
+    }
 
     const TOO_MANY: u16 = 429;
 

@@ -95,10 +95,12 @@ impl Host {
         known.pace(at, paced_until);
     }
 
-    /// Notes a pause that this process was told to make.
-    pub(crate) fn paused(&self, pause: &Pause) {
+    /// Notes a pause that this process was told to make, or has made by itself.
+    pub(crate) fn paused(&self, pause: &Pause, is_told: bool) {
         let mut known = self.lock();
-        known.paused_until = known.paused_until.max(Some(pause.until));
+        if is_told {
+            known.paused_until = known.paused_until.max(Some(pause.until));
+        }
         known.pace(pause.at, pause.paced_until);
     }
 
@@ -211,7 +213,7 @@ mod tests {
     }
 
     fn paused(host: &Host, from: u64, until: u64) {
-        host.paused(&Pause { at: at(from), until: at(until), paced_until: at(until + 10) });
+        host.paused(&Pause { at: at(from), until: at(until), paced_until: at(until + 10) }, true);
     }
 
     #[test]

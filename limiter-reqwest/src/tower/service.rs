@@ -1,10 +1,13 @@
 //! The layer, which is [`Limits`], and its service.
 
 use super::error::{BoxError, LimitedError};
-use crate::{Limits, engine::Transport};
+use crate::{
+    Limits,
+    engine::{Head, Hop, Ticket, Transport},
+};
 use http::{Request, Response, header::HOST, uri::Authority};
 use limiter_core::{MemoryStore, Store};
-use reqwest::{StatusCode, Url, header::HeaderMap};
+use reqwest::{Method, Url};
 use std::{
     future::{Future, poll_fn},
     marker::PhantomData,
@@ -21,7 +24,8 @@ use tower_service::Service;
 ///   and [`Cost`](crate::Cost) are read from the request's extensions.
 /// * **The host** is the URI's, or the `Host` field's where the URI has none: then the scheme is taken to be `http`.
 /// * **Closures** ([`Limits::key`], [`Limits::cost`]) see the request without its body.
-/// * **Nothing is sent again**: bodies cannot be cloned here. Refusals are passed on, whatever [`Limits::resend`] says.
+/// * **Nothing is sent again**: bodies cannot be cloned here. Refusals are passed on, whatever
+///   [`Limits::resend`] says; so are redirects, whatever [`Limits::follow_redirects`] says.
 /// * **What failed stays charged**, also where no connection came about.
 /// * **`poll_ready` only forwards.** After its turn, a request waits for a clone of the service to be ready.
 ///
@@ -77,16 +81,7 @@ where
         self.inner = service.clone(); // drops the one that was polled ready, and what it holds
         Box::pin(async move {
             let url = url_of(&request).ok_or(LimitedError::NoHost)?;
-            let mut seen = reqwest::Request::new(request.method().clone(), url.clone());
-            seen.headers_mut().clone_from(request.headers());
-            let (parts, body) = request.into_parts();
-            let ticket = limits.ask(&seen, &parts.extensions).await?;
-            let request = Request::from_parts(parts, body);
-            let mut through = Through { service, url, _body: PhantomData };
-            match ticket {
-                Some(ticket) => ticket.send(request, &mut through).await,
-                None => through.send(request).await,
-            }
+            limits.run(request, &mut Through { service, url, _body: PhantomData }).await
         })
     }
 }
@@ -126,6 +121,17 @@ where
     type Response = Response<R>;
     type Error = LimitedError;
 
+    fn ask<'l, S: Store>(
+        &self,
+        limits: &'l Limits<S>,
+        request: &Request<B>,
+    ) -> impl Future<Output = Result<Option<Ticket<'l, S>>, LimitedError>> + Send {
+        let mut seen = reqwest::Request::new(request.method().clone(), self.url.clone());
+        seen.headers_mut().clone_from(request.headers());
+        let extensions = request.extensions().clone();
+        async move { Ok(limits.ask(&seen, &extensions).await?) }
+    }
+
     fn try_clone(&self, _: &Request<B>) -> Option<Request<B>> {
         None
     }
@@ -135,8 +141,20 @@ where
         self.service.call(request).await.map_err(inner)
     }
 
-    fn head<'a>(&'a self, response: &'a Response<R>) -> (&'a Url, StatusCode, &'a HeaderMap) {
+    fn head<'a>(&'a self, response: &'a Response<R>) -> Head<'a> {
         (&self.url, response.status(), response.headers())
+    }
+
+    fn method(&self, _: &Request<B>) -> Option<Method> {
+        None
+    }
+
+    fn without_body(&self, _: &Request<B>) -> Option<Request<B>> {
+        None
+    }
+
+    fn redirect(&self, request: Request<B>, _: &Hop) -> Request<B> {
+        request
     }
 }
 

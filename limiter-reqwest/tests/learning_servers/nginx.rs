@@ -1,6 +1,8 @@
 //! nginx's `limit_req`, by its access log.
 
-use super::{Phase, Seen, Tally, ask_from_tasks, attempts, check_phases, learned_limit, runtime};
+use super::{
+    DOCUMENTED, Phase, Seen, Tally, ask_from_tasks, attempts, check_phases, late::Lateness, learned_limit, runtime,
+};
 use crate::{
     common::{client, plain_client},
     servers::NginxServer,
@@ -61,12 +63,13 @@ fn learns(rate: u32, burst: &str, seconds: u64) {
 fn learns_once(rate: u32, burst: &str, seconds: u64) -> Result<(), String> {
     let server = NginxServer::limited(&format!("{rate}r/s"), burst);
     let mut pace = Pace::new(Learning::default());
+    let late = Lateness::measure();
     let went = ask(&server, &mut pace, seconds);
-    let (rate, jitter) = (f64::from(rate), jitter(&server, &went));
+    let (rate, late, jitter) = (f64::from(rate), late.of_two(), jitter(&server, &went));
     // Without a burst, an interval that always arrives longer than nginx's is longer by the jitter.
-    let usable = if burst.is_empty() { 1.0 / (1.0 + rate * jitter) } else { 1.0 };
+    let late = if burst.is_empty() { jitter } else { late };
     let what = format!("nginx {rate}/s {burst}, jitter {:.1} ms", jitter * 1e3);
-    Tally::of(&seen(&server), rate, 10, seconds).check(&what, 0.9 * usable, 0.01)
+    Tally::of(&seen(&server), rate, 10, seconds).check(&what, DOCUMENTED, rate * late)
 }
 
 #[test]
@@ -102,10 +105,11 @@ fn a_client_of_many_tasks() {
 async fn asks_from_many_tasks() -> Result<(), String> {
     let server = NginxServer::limited("30r/s", "burst=5 nodelay");
     let limits = Limits::new(Limiter::parse("1000/s").unwrap()).learn(Learning::default());
+    let late = Lateness::measure();
     ask_from_tasks(&client(limits.clone()), &server.url(), 50).await;
     let limit = learned_limit(&limits, &server.url()).await.expect("a limit");
     let what = format!("nginx 30/s, many tasks, {limit:.1} learned");
-    Tally::of(&seen(&server), 30.0, 10, 50).check(&what, 0.9, 0.01)
+    Tally::of(&seen(&server), 30.0, 10, 50).check(&what, DOCUMENTED, 30.0 * late.of_two())
 }
 
 #[test]
@@ -119,11 +123,12 @@ fn follows_a_change() -> Result<(), String> {
     let server = NginxServer::changing(&[("40r/s", burst), ("20r/s", burst), ("40r/s", burst)]);
     let mut pace = Pace::new(Learning::default());
     let phases = [Phase(40, 30, 10), Phase(20, 30, 10), Phase(40, 40, 10)];
+    let late = Lateness::measure();
     for (changes, Phase(_, seconds, _)) in phases.iter().enumerate() {
         if changes > 0 {
             server.next_limit();
         }
         ask(&server, &mut pace, *seconds);
     }
-    check_phases("nginx, changing", &seen(&server), &phases)
+    check_phases("nginx, changing", &seen(&server), &phases, late.of_two())
 }

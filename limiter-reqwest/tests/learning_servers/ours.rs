@@ -1,6 +1,6 @@
 //! Limits of our own, behind a server that says no more than 429.
 
-use super::{Phase, Seen, ask_from_tasks, attempts, check_phases, learned_limit, runtime};
+use super::{Phase, Seen, ask_from_tasks, attempts, check_phases, late::Lateness, learned_limit, runtime};
 use crate::common::client;
 use axum::{Router, http::StatusCode, routing::get};
 use limiter_core::Limiter;
@@ -33,13 +33,14 @@ async fn follows(algorithm: &str, burst: &str) -> Result<(), String> {
     let limits = Limits::new(Limiter::parse("1000/s").unwrap()).learn(Learning::default());
     let client = client(limits.clone());
     let phases = [Phase(40, 30, 10), Phase(20, 30, 10), Phase(40, 40, 10)];
+    let late = Lateness::measure();
     for Phase(rate, seconds, _) in &phases {
         limiter.set_quota(quota(*rate));
         ask_from_tasks(&client, &url, *seconds).await;
         assert!(learned_limit(&limits, &url).await.is_some());
     }
     let seen = seen.lock().unwrap().clone();
-    check_phases(algorithm, &seen, &phases)
+    check_phases(algorithm, &seen, &phases, late.of_two())
 }
 
 fn is_followed(algorithm: &str, burst: &str) {
