@@ -245,7 +245,8 @@ fn a_killed_test_leaves_no_server_behind() {
         let (redis, postgres) = (RedisServer::start(), PostgresServer::start());
         let pooler = Pooler::start(&postgres);
         let nginx = NginxServer::limited("1r/s", "");
-        println!("server {} {}", nginx.pid(), nginx.port());
+        // On a line of its own: a lone test thread writes the test's name before what the test says.
+        println!("\nserver {} {}", nginx.pid(), nginx.port());
         for (pid, port) in [(redis.pid(), redis.port()), (postgres.pid(), postgres.port())] {
             println!("server {} {port}", pid.unwrap());
         }
@@ -277,11 +278,12 @@ fn a_killed_test_leaves_no_server_behind() {
             _ => {}
         }
     }
-    assert_eq!((pids.len(), ports.len()), (3, 4));
-    assert!(ports.iter().all(|port| connect(*port).is_ok()));
-    assert!(Path::new(&folder).join("data").exists());
+    let all_connect = ports.iter().all(|port| connect(*port).is_ok());
+    let has_data = Path::new(&folder).join("data").exists();
     child.kill().unwrap();
     child.wait().unwrap();
+    assert_eq!((pids.len(), ports.len()), (3, 4));
+    assert!(all_connect && has_data);
     servers::eventually(
         || {
             let gone = ports.iter().all(|port| connect(*port).is_err());
