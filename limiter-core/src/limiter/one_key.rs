@@ -2,8 +2,8 @@
 
 use super::{Limiter, fits};
 use crate::{
-    Decision, Error, Key, KeyBuf, MemoryStore,
-    store::{Demand, Grant, LocalStore, Place, Store},
+    Decision, Error, Key, KeyBuf, MemoryStore, Timestamp,
+    store::{Demand, LocalStore, Lookup, Store},
     wait::KeyAcquire,
 };
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct KeyLimiter<S: Store = MemoryStore> {
     limiter: Limiter<S>,
     key: KeyBuf,
     /// Where the store expects the key, as of the limiter's first plan.
-    place: Option<Place>,
+    lookup: Option<Lookup>,
 }
 
 impl<S: Store> Limiter<S> {
@@ -46,8 +46,8 @@ impl<S: Store> Limiter<S> {
     #[must_use]
     pub fn for_key(&self, key: impl Key) -> KeyLimiter<S> {
         let key = KeyBuf::of(&key);
-        let place = self.0.store.place(self.0.first_scope(), key.as_slice());
-        KeyLimiter { limiter: self.clone(), key, place }
+        let lookup = self.0.store.look_up(self.0.first_scope(), key.as_slice());
+        KeyLimiter { limiter: self.clone(), key, lookup }
     }
 }
 
@@ -87,18 +87,18 @@ impl<S: Store> KeyLimiter<S> {
 
     /// Takes `cost` units where that can be said at once, and by the shortest way; `None`, with nothing done, elsewhere.
     #[inline(always)]
-    pub(crate) fn grant_now(&self, cost: u64) -> Option<Grant> {
+    pub(crate) fn grant_now(&self, cost: u64) -> Option<Timestamp> {
         let (core, demand) = (self.limiter.core(), self.demand(cost)?);
         let asks = cost > 0 && cost <= demand.quota.capacity() && core.queues.is_free();
         if asks { core.store.grant_now(&demand, core.clock()) } else { None }
     }
 
-    /// What to ask of the store, where the key's place is known and its quota no question.
+    /// What to ask of the store, where the store has looked the key up and its quota is no question.
     #[inline(always)]
     fn demand(&self, cost: u64) -> Option<Demand<'_>> {
-        let (core, place) = (self.limiter.core(), self.place.as_ref()?);
+        let (core, lookup) = (self.limiter.core(), self.lookup.as_ref()?);
         let demand = Demand::new(core.first_scope(), self.key.as_slice(), core.first_quota()?, cost);
-        Some(demand.during(core.first_term()).at(place))
+        Some(demand.during(core.first_term()).at(lookup))
     }
 }
 
@@ -132,7 +132,7 @@ impl<S: LocalStore> KeyLimiter<S> {
 
 impl<S: Store> Clone for KeyLimiter<S> {
     fn clone(&self) -> Self {
-        Self { limiter: self.limiter.clone(), key: self.key.clone(), place: self.place.clone() }
+        Self { limiter: self.limiter.clone(), key: self.key.clone(), lookup: self.lookup.clone() }
     }
 }
 

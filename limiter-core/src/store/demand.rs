@@ -1,6 +1,6 @@
 //! What is asked of a store.
 
-use super::{Basis, Granted, Place, Term};
+use super::{Basis, Granted, Lookup, Term};
 use crate::{Quota, clock::Timestamp, quota::fnv};
 
 /// One part of a decision: so many units of a quota, for a key of a limiter.
@@ -33,7 +33,7 @@ pub struct Demand<'a> {
     /// The units asked for; 0 is a peek.
     pub cost: u64,
     /// Where the store expects the key, where it has been asked.
-    pub(crate) place: Option<&'a Place>,
+    pub(crate) lookup: Option<&'a Lookup>,
     /// What it rests on, where a limiter made it; see [`Basis`].
     pub(crate) term: Option<&'a Term>,
     pub(crate) granted: Option<&'a Granted<'a>>,
@@ -43,13 +43,13 @@ impl<'a> Demand<'a> {
     /// `cost` units of `quota` for `key` of the limiter `scope`.
     #[must_use]
     pub fn new(scope: &'a Scope, key: &'a [u8], quota: &'a Quota, cost: u64) -> Self {
-        Self { scope, key, quota, cost, place: None, term: None, granted: None }
+        Self { scope, key, quota, cost, lookup: None, term: None, granted: None }
     }
 
-    /// The same of a key whose place in the store is known.
+    /// The same of a key that the store has looked up.
     #[inline]
-    pub(crate) fn at(self, place: &'a Place) -> Self {
-        Self { place: Some(place), ..self }
+    pub(crate) fn at(self, lookup: &'a Lookup) -> Self {
+        Self { lookup: Some(lookup), ..self }
     }
 
     /// The same under quotas that are in force for this `term`.

@@ -1,6 +1,6 @@
 //! A store chosen at run time.
 
-use super::{Adjust, Demand, Grant, Place, Scope, Store};
+use super::{Adjust, Demand, Lookup, Scope, Store};
 use crate::{Clock, Decision, KeyState, StoreError, Timestamp};
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -49,8 +49,8 @@ trait Erased: Send + Sync {
     fn is_same(&self, other: &dyn Any) -> bool;
     fn is_local(&self) -> bool;
     fn take_now(&self, demands: &[Demand<'_>], clock: Option<&dyn Clock>) -> Option<Result<Decision, StoreError>>;
-    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place>;
-    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant>;
+    fn look_up(&self, scope: &Scope, key: &[u8]) -> Option<Lookup>;
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Timestamp>;
     fn snapshot<'a>(
         &'a self,
         demand: Demand<'a>,
@@ -124,11 +124,11 @@ impl<S: Store> Erased for S {
         Store::take_now(self, demands, clock)
     }
 
-    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
-        Store::place(self, scope, key)
+    fn look_up(&self, scope: &Scope, key: &[u8]) -> Option<Lookup> {
+        Store::look_up(self, scope, key)
     }
 
-    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Timestamp> {
         Store::grant_now(self, demand, clock)
     }
 
@@ -186,11 +186,11 @@ impl Store for DynStore {
         self.0.take_now(demands, clock)
     }
 
-    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
-        self.0.place(scope, key)
+    fn look_up(&self, scope: &Scope, key: &[u8]) -> Option<Lookup> {
+        self.0.look_up(scope, key)
     }
 
-    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Timestamp> {
         self.0.grant_now(demand, clock)
     }
 

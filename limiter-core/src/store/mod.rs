@@ -7,9 +7,9 @@ mod basis;
 mod boot_clock;
 mod demand;
 mod erased;
+mod lookup;
 mod memory;
 mod open;
-mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -26,9 +26,9 @@ pub use basis::Basis;
 pub(crate) use basis::{Granted, Term};
 pub use demand::{Adjust, Demand, Scope};
 pub use erased::DynStore;
-pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
 #[doc(hidden)]
-pub use place::{Grant, Place};
+pub use lookup::Lookup;
+pub use memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresStore, PostgresStoreBuilder};
 #[cfg(feature = "redis")]
@@ -142,18 +142,18 @@ pub trait Store: Clone + Send + Sync + 'static {
         None
     }
 
-    /// Where this store expects a key, where [`grant_now`](Self::grant_now) may then be quicker than
+    /// Where this store expects a key, if [`grant_now`](Self::grant_now) may then be quicker than
     /// [`take_now`](Self::take_now).
     #[doc(hidden)]
-    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+    fn look_up(&self, scope: &Scope, key: &[u8]) -> Option<Lookup> {
         let _ = (scope, key);
         None
     }
 
-    /// Takes a demand's units, more than none and at most its quota's capacity, by the shortest way; `None`, with nothing
-    /// done, where they are not there or that way is not open.
+    /// Takes a demand's units, more than none and at most its quota's capacity, by the shortest way, and tells the instant;
+    /// `None`, with nothing done, where they are not there or that way is not open.
     #[doc(hidden)]
-    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Timestamp> {
         let _ = (demand, clock);
         None
     }
@@ -358,16 +358,16 @@ pub trait LocalStore: Clone + Send + Sync + 'static {
     /// See [`Store::is_same`].
     fn is_same(&self, other: &Self) -> bool;
 
-    /// See [`Store::place`].
+    /// See [`Store::look_up`].
     #[doc(hidden)]
-    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
+    fn look_up(&self, scope: &Scope, key: &[u8]) -> Option<Lookup> {
         let _ = (scope, key);
         None
     }
 
     /// See [`Store::grant_now`].
     #[doc(hidden)]
-    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Timestamp> {
         let _ = (demand, clock);
         None
     }
@@ -419,12 +419,12 @@ impl<S: LocalStore> Store for S {
         Some(LocalStore::take(self, demands, clock))
     }
 
-    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
-        LocalStore::place(self, scope, key)
+    fn look_up(&self, scope: &Scope, key: &[u8]) -> Option<Lookup> {
+        LocalStore::look_up(self, scope, key)
     }
 
     #[inline(always)]
-    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Timestamp> {
         LocalStore::grant_now(self, demand, clock)
     }
 

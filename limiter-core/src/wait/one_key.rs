@@ -5,11 +5,7 @@ use super::{
     permit::Taken,
     task::{Task, block_on},
 };
-use crate::{
-    Decision, Error, KeyLimiter, Timestamp,
-    limiter::Core,
-    store::{Grant, Store},
-};
+use crate::{Decision, Error, KeyLimiter, Timestamp, limiter::Core, store::Store};
 use std::{
     fmt,
     future::{Future, IntoFuture},
@@ -115,7 +111,7 @@ impl<'a, S: Store> Future for KeyAcquireFuture<'a, S> {
         let this = self.get_mut();
         if let Stage::Start(request) = &this.0 {
             let (of, cost, since) = (request.of, request.cost, request.of.limiter().core().resets());
-            if let Some(Grant { at }) = of.grant_now(cost) {
+            if let Some(at) = of.grant_now(cost) {
                 this.0 = Stage::Finished; // polled once more, it takes nothing more
                 return Poll::Ready(Ok(KeyPermit { of, cost, at, since, rest: None }));
             }

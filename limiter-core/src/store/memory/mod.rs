@@ -4,7 +4,7 @@ mod hash;
 mod shard;
 mod slot;
 
-use super::{Adjust, Demand, Grant, LocalStore, MOST_DEMANDS, Place, Scope};
+use super::{Adjust, Demand, LocalStore, Lookup, MOST_DEMANDS, Scope};
 use crate::{
     Clock, Decision, KeyState, MonotonicClock, Timestamp,
     algorithm::{Gcra, Mode, Single, View, decide, decide_one, decide_singles},
@@ -122,7 +122,7 @@ impl MemoryStore {
     /// Decides on one key.
     #[inline(always)]
     fn one(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>, mode: Mode) -> Result<Decision, StoreError> {
-        let hash = demand.place.map_or_else(|| self.hash(demand.scope, demand.key), Place::hash);
+        let hash = demand.lookup.map_or_else(|| self.hash(demand.scope, demand.key), Lookup::hash);
         let mut shard = lock(&self.0.shards[self.shard_of(hash)]);
         let now = self.time(clock, &mut shard);
         if let (Plan::Gcra(meters), [rate]) = (demand.quota.plan(), demand.quota.rates())
@@ -362,18 +362,18 @@ impl LocalStore for MemoryStore {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    fn place(&self, scope: &Scope, key: &[u8]) -> Option<Place> {
-        Some(Place::new(self.hash(scope, key)))
+    fn look_up(&self, scope: &Scope, key: &[u8]) -> Option<Lookup> {
+        Some(Lookup::new(self.hash(scope, key)))
     }
 
     #[inline(always)]
-    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Grant> {
-        let (Plan::Gcra(meters), Some(place)) = (demand.quota.plan(), demand.place) else { return None };
+    fn grant_now(&self, demand: &Demand<'_>, clock: Option<&dyn Clock>) -> Option<Timestamp> {
+        let (Plan::Gcra(meters), Some(lookup)) = (demand.quota.plan(), demand.lookup) else { return None };
         let [meter] = &meters[..] else { return None };
-        let mut shard = lock(&self.0.shards[self.shard_of(place.hash())]);
+        let mut shard = lock(&self.0.shards[self.shard_of(lookup.hash())]);
         let at = self.time(clock, &mut shard).at;
-        let empty_at = shard.bucket_at(place, quota_id(demand.quota))?;
-        meter.admit(empty_at, at.as_micros(), demand.cost).then_some(Grant { at })
+        let empty_at = shard.bucket_at(lookup, quota_id(demand.quota))?;
+        meter.admit(empty_at, at.as_micros(), demand.cost).then_some(at)
     }
 
     fn snapshot(&self, demand: Demand<'_>, clock: Option<&dyn Clock>) -> Option<(KeyState, Timestamp)> {

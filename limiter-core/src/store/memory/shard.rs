@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     KeyState, Quota, Timestamp,
-    store::{Demand, Place},
+    store::{Demand, Lookup},
 };
 use hashbrown::{HashMap, HashTable};
 use std::hash::RandomState;
@@ -104,20 +104,20 @@ impl Shard {
         self.slots.find_mut(hash, |slot| slot.hash == hash)?.as_bucket_mut(id)
     }
 
-    /// [`bucket`](Self::bucket) of a key that was at `place` when it was last asked for.
+    /// [`bucket`](Self::bucket) of a key that was looked up before.
     #[inline(always)]
-    pub(super) fn bucket_at(&mut self, place: &Place, id: u64) -> Option<&mut u64> {
-        let is_there = self.slots.get_bucket(place.index()).is_some_and(|slot| slot.hash == place.hash());
+    pub(super) fn bucket_at(&mut self, lookup: &Lookup, id: u64) -> Option<&mut u64> {
+        let is_there = self.slots.get_bucket(lookup.index()).is_some_and(|slot| slot.hash == lookup.hash());
         if !is_there {
-            self.find_again(place)?;
+            self.find_again(lookup)?;
         }
-        self.slots.get_bucket_mut(place.index())?.as_bucket_mut(id)
+        self.slots.get_bucket_mut(lookup.index())?.as_bucket_mut(id)
     }
 
     #[cold]
-    fn find_again(&self, place: &Place) -> Option<()> {
-        let hash = place.hash();
-        place.set_index(self.slots.find_bucket_index(hash, |slot| slot.hash == hash)?);
+    fn find_again(&self, lookup: &Lookup) -> Option<()> {
+        let hash = lookup.hash();
+        lookup.set_index(self.slots.find_bucket_index(hash, |slot| slot.hash == hash)?);
         Some(())
     }
 

@@ -1,18 +1,17 @@
-//! A key's place in a store of this process, looked up once.
+//! A key that a store of this process has looked up once.
 
-use crate::Timestamp;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where a store expects a key.
 #[derive(Debug)]
-pub struct Place {
+pub struct Lookup {
     /// What stands for the key.
     hash: u64,
     /// Where its state was last found. It may have moved since, and another key's may be there.
     index: AtomicUsize,
 }
 
-impl Place {
+impl Lookup {
     pub(super) fn new(hash: u64) -> Self {
         Self { hash, index: AtomicUsize::new(0) }
     }
@@ -32,15 +31,8 @@ impl Place {
     }
 }
 
-impl Clone for Place {
+impl Clone for Lookup {
     fn clone(&self) -> Self {
         Self { hash: self.hash, index: AtomicUsize::new(self.index()) }
     }
-}
-
-/// Units that were taken, without all that a decision tells.
-#[derive(Clone, Copy, Debug)]
-pub struct Grant {
-    /// The instant of the take.
-    pub(crate) at: Timestamp,
 }
