@@ -17,7 +17,10 @@ const HEARD_LATELY: Duration = Duration::from_secs(60);
 
 /// The store's time when it last answered, and the question for it that is under way.
 #[derive(Default)]
-pub(super) struct Heard(Mutex<(Option<(Timestamp, Instant)>, Option<Arc<Question>>)>);
+pub(super) struct Heard(Mutex<(Last, Option<Arc<Question>>)>);
+
+/// An answer, and when it came.
+type Last = Option<(Timestamp, Instant)>;
 
 /// A question for the time, and all who wait for its answer.
 #[derive(Default)]
@@ -53,7 +56,7 @@ impl Heard {
         Known::Unknown(Arc::clone(heard.1.insert(Arc::default())))
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Option<(Timestamp, Instant)>, Option<Arc<Question>>)> {
+    fn lock(&self) -> MutexGuard<'_, (Last, Option<Arc<Question>>)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

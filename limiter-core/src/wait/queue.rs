@@ -358,7 +358,7 @@ mod tests {
                 between();
                 Task::paused(async move {
                     let _both = (held, line);
-                    pending().await
+                    pending::<()>().await;
                 })
             })
         };

@@ -275,8 +275,7 @@ mod tests {
         let (limiter, _clock) = limiter("sliding_log 1/s");
         let mut cx = Context::from_waker(Waker::noop());
         let paced = || Box::pin(limiter.sink("k", sink::drain().sink_map_err(|_| Error::Closed)));
-        let (mut ready, mut waiting): (Pin<Box<dyn Sink<u32, Error = Error>>>, Pin<Box<dyn Sink<u32, Error = Error>>>) =
-            (paced(), paced());
+        let [mut ready, mut waiting]: [Pin<Box<dyn Sink<u32, Error = Error>>>; 2] = [paced(), paced()];
         assert!(ready.poll_ready_unpin(&mut cx).is_ready());
         assert!(waiting.poll_ready_unpin(&mut cx).is_pending());
         drop(ready);
