@@ -49,18 +49,24 @@ fn now<F: Future>(future: F) -> F::Output {
 /// What can be told of an acquisition, and what then becomes of its units.
 type Taken = Result<(Timestamp, Option<Decision>), String>;
 
+/// What becomes of a permit's units: the two kinds of permits have the same calls, and no trait.
+macro_rules! adjusted {
+    ($permit:expr, $cost:expr, $then:expr) => {
+        match $then {
+            0 => Some(now($permit.refund()).unwrap()),
+            1 => Some(now($permit.settle($cost / 2)).unwrap()),
+            2 => Some(now($permit.settle($cost + 3)).unwrap()),
+            3 => Some(now($permit.restamp()).unwrap()),
+            _ => None,
+        }
+    };
+}
+
 fn by_limiter(limiter: &Limiter, cost: u64, then: u64) -> Taken {
     let permit = now(limiter.acquire("ada").cost(cost).timeout(Duration::ZERO).into_future());
     let permit = permit.map_err(|error| error.to_string())?;
     let at = permit.decision().at();
-    let adjusted = match then {
-        0 => Some(now(permit.refund())),
-        1 => Some(now(permit.settle(cost / 2))),
-        2 => Some(now(permit.settle(cost + 3))),
-        3 => Some(now(permit.restamp())),
-        _ => None,
-    };
-    Ok((at, adjusted.map(Result::unwrap)))
+    Ok((at, adjusted!(permit, cost, then)))
 }
 
 fn by_handle<S: Store>(handle: &KeyLimiter<S>, cost: u64, then: u64) -> Taken {
@@ -68,14 +74,7 @@ fn by_handle<S: Store>(handle: &KeyLimiter<S>, cost: u64, then: u64) -> Taken {
     let permit = permit.map_err(|error| error.to_string())?;
     assert_eq!((permit.cost(), permit.waited()), (cost, Duration::ZERO));
     let at = permit.at();
-    let adjusted = match then {
-        0 => Some(now(permit.refund())),
-        1 => Some(now(permit.settle(cost / 2))),
-        2 => Some(now(permit.settle(cost + 3))),
-        3 => Some(now(permit.restamp())),
-        _ => None,
-    };
-    Ok((at, adjusted.map(Result::unwrap)))
+    Ok((at, adjusted!(permit, cost, then)))
 }
 
 #[test]

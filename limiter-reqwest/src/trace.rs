@@ -15,53 +15,17 @@ pub(crate) fn event(event: &Event<'_>) {
 }
 
 #[cfg(test)]
+#[path = "../../limiter-tower/tests/support/trace.rs"]
+mod lines;
+
+#[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{lines::Lines, *};
     use crate::PauseReason;
     use limiter_core::Error;
     use reqwest::StatusCode;
-    use std::{
-        fmt,
-        sync::{Arc, Mutex},
-        time::Duration,
-    };
-    use tracing::{Level, Metadata, Subscriber, field, span};
-
-    /// A line for each event: its level and its fields.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<String>>>);
-
-    struct Line(String);
-
-    impl field::Visit for Line {
-        fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
-            self.0 += &format!(" {}={value:?}", field.name());
-        }
-    }
-
-    impl Subscriber for Lines {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-        fn event(&self, event: &tracing::Event<'_>) {
-            let mut line = Line(event.metadata().level().to_string());
-            event.record(&mut line);
-            self.0.lock().unwrap().push(line.0);
-        }
-
-        fn enter(&self, _: &span::Id) {}
-
-        fn exit(&self, _: &span::Id) {}
-    }
+    use std::time::Duration;
+    use tracing::Level;
 
     #[test]
     fn every_event_is_traced_with_what_it_tells() {
@@ -75,7 +39,7 @@ mod tests {
             event(&Event::GaveUp { host, error: &error });
         });
         assert_eq!(
-            *lines.0.lock().unwrap(),
+            lines.take(),
             [
                 format!("{} message=waited for its turn host=\"a.example\" wait=1s", Level::DEBUG),
                 format!("{} message=refused host=\"a.example\" status=429", Level::INFO),
