@@ -4,7 +4,7 @@ use super::heard::{Asking, Heard, Known};
 use crate::{
     Clock, Decision, Error, KeyState, Quota, Timestamp,
     error::{StoreError, StoreErrorKind},
-    store::{Adjust, Demand, Granted, LocalStore, Resets, Scope, Store, Term},
+    store::{Adjust, Demand, Granted, LocalStore, Lookup, Resets, Scope, Store, Term},
     sync::{
         RwLock,
         atomic::{AtomicBool, Ordering},
@@ -114,7 +114,7 @@ impl<S: Store> Core<S> {
                     &made
                 }
             };
-            ask(&Demand::new(&plan.scope, key, quota, cost).during(&plan.term))
+            ask(&plan.demand(key, quota, cost))
         })
     }
 
@@ -143,20 +143,16 @@ impl<S: Store> Core<S> {
         self.jitter.mul_f64(random as f64 / (f64::from(u32::MAX) + 1.0)) // below the whole, which may be all there is
     }
 
-    /// The time that the first plan is in force.
-    pub(super) fn first_term(&self) -> &Term {
-        &self.plan.first.term
+    /// Where the store expects a key under the first plan, if it can say.
+    pub(super) fn look_up(&self, key: &[u8]) -> Option<Lookup> {
+        self.store.look_up(&self.plan.first.scope, key)
     }
 
-    pub(super) fn first_scope(&self) -> &Scope {
-        &self.plan.first.scope
-    }
-
-    /// The quota of every key, where it is one and never was another.
+    /// The demand on a key under the first plan, where that has one quota for all keys and is still in force.
     #[inline]
-    pub(super) fn first_quota(&self) -> Option<&Quota> {
+    pub(super) fn first_demand<'a>(&'a self, key: &'a [u8], cost: u64) -> Option<Demand<'a>> {
         match (&self.plan.first.rule, self.plan.is_changed.load(Ordering::Acquire)) {
-            (Rule::One(quota), false) => Some(quota),
+            (Rule::One(quota), false) => Some(self.plan.first.demand(key, quota, cost)),
             _ => None,
         }
     }
@@ -376,6 +372,11 @@ impl Plan {
     fn new(scope: Scope, rule: Rule) -> Arc<Self> {
         Arc::new(Self { scope, rule, term: Term::new() })
     }
+
+    #[inline]
+    fn demand<'a>(&'a self, key: &'a [u8], quota: &'a Quota, cost: u64) -> Demand<'a> {
+        Demand::new(&self.scope, key, quota, cost).during(&self.term)
+    }
 }
 
 impl Plans {
@@ -445,7 +446,7 @@ impl Deref for Held<'_> {
 
 impl Planned<'_> {
     pub(crate) fn demand<'a>(&'a self, key: &'a [u8], cost: u64) -> Demand<'a> {
-        Demand::new(&self.plan.scope, key, &self.quota, cost).during(&self.plan.term)
+        self.plan.demand(key, &self.quota, cost)
     }
 }
 

@@ -46,7 +46,7 @@ impl<S: Store> Limiter<S> {
     #[must_use]
     pub fn for_key(&self, key: impl Key) -> KeyLimiter<S> {
         let key = KeyBuf::of(&key);
-        let lookup = self.0.store.look_up(self.0.first_scope(), key.as_slice());
+        let lookup = self.0.look_up(key.as_slice());
         KeyLimiter { limiter: self.clone(), key, lookup }
     }
 }
@@ -96,9 +96,8 @@ impl<S: Store> KeyLimiter<S> {
     /// What to ask of the store, where the store has looked the key up and its quota is no question.
     #[inline(always)]
     fn demand(&self, cost: u64) -> Option<Demand<'_>> {
-        let (core, lookup) = (self.limiter.core(), self.lookup.as_ref()?);
-        let demand = Demand::new(core.first_scope(), self.key.as_slice(), core.first_quota()?, cost);
-        Some(demand.during(core.first_term()).at(lookup))
+        let lookup = self.lookup.as_ref()?;
+        Some(self.limiter.core().first_demand(self.key.as_slice(), cost)?.at(lookup))
     }
 }
 
